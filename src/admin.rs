@@ -1,0 +1,5 @@
+//! The admin listener: metrics, health, readiness.
+
+mod config;
+
+pub use config::Config;

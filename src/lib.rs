@@ -1,0 +1,11 @@
+//! mcp-gateway: a programmable edge proxy that puts MCP servers behind an Entra ID sign-in.
+
+pub mod admin;
+pub mod egress;
+pub mod listener;
+pub mod oidc;
+pub mod secret;
+pub mod session;
+pub mod telemetry;
+pub mod units;
+pub mod upstream;

@@ -1,0 +1,3 @@
+//! The `mcp-gateway` command.
+
+fn main() {}

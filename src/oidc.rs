@@ -1,0 +1,1 @@
+//! Bearer tokens: the issuer's keys, and verdicts on tokens.

@@ -1,0 +1,5 @@
+//! What the gateway says about itself: metrics and the access log.
+
+pub mod access;
+pub mod metrics;
+pub mod names;

@@ -1,0 +1,1 @@
+//! The access log: one structured line per request.
