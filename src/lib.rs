@@ -1,6 +1,7 @@
 //! mcp-gateway: a programmable edge proxy that puts MCP servers behind an Entra ID sign-in.
 
 pub mod admin;
+pub mod config;
 pub mod egress;
 pub mod listener;
 pub mod oidc;
