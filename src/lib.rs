@@ -1,10 +1,13 @@
 //! mcp-gateway: a programmable edge proxy that puts MCP servers behind an Entra ID sign-in.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod egress;
 pub mod listener;
+pub mod oauth;
 pub mod oidc;
+pub mod origin;
 pub mod secret;
 pub mod session;
 pub mod telemetry;
