@@ -411,7 +411,7 @@ mod tests {
             "a: &x 1\nb: *x",
             "2:4 aliases such as `*name` are not supported",
         );
-        check("a: !!str 1", "1:10 tags such as `!!str` are not supported");
+        check("a: !!str 1", "1:4 tags such as `!!str` are not supported");
         check("{[a]: 1}", "1:2 a key is a list or a map, expected a text");
         check("", "0:0 the file is empty");
         check(&"[".repeat(40), "1:33 nested deeper than 32 levels");
