@@ -35,7 +35,9 @@ pub(super) enum AddressError {
     #[error("`{0}` has no usable port, expected a number from 1 to 65535 after the colon")]
     Port(String),
     /// A host that is neither a name nor an address.
-    #[error("`{0}` has no valid host, expected a name, an IPv4 address or an IPv6 address in brackets")]
+    #[error(
+        "`{0}` has no valid host, expected a name, an IPv4 address or an IPv6 address in brackets"
+    )]
     Host(String),
     /// `0.0.0.0` or `[::]`.
     #[error("`{0}` is an address to listen on, expected one to connect to such as `127.0.0.1`")]
@@ -155,7 +157,10 @@ mod tests {
             }
         });
         let expect = expect.map(|texts| texts.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(found.map_err(|e| e.to_string()), expect.map_err(str::to_owned));
+        assert_eq!(
+            found.map_err(|e| e.to_string()),
+            expect.map_err(str::to_owned)
+        );
     }
 
     #[test]
@@ -179,7 +184,10 @@ mod tests {
             Err("`http://127.0.0.1:9100` is a URL, expected `host:port`"),
         );
         check("github", Err("`github` has no port, expected `host:port`"));
-        check("[::1:80", Err("`[::1:80` has no port, expected `host:port`"));
+        check(
+            "[::1:80",
+            Err("`[::1:80` has no port, expected `host:port`"),
+        );
         check("::1", Err("`::1` has no port, expected `host:port`"));
         for port in ["", "0", "65536", "+80", "9100/mcp"] {
             check(
@@ -199,7 +207,9 @@ mod tests {
         }
         check(
             "0.0.0.0:80",
-            Err("`0.0.0.0:80` is an address to listen on, expected one to connect to such as `127.0.0.1`"),
+            Err(
+                "`0.0.0.0:80` is an address to listen on, expected one to connect to such as `127.0.0.1`",
+            ),
         );
     }
 

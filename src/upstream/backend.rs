@@ -169,11 +169,7 @@ impl Backend {
     /// Returns the sentence that says why it is ejected.
     pub(super) fn reason(&self) -> Option<String> {
         let reason = self.record.lock().reason?;
-        Some(
-            reason
-                .describe(&self.upstream, self.address())
-                .into_owned(),
-        )
+        Some(reason.describe(&self.upstream, self.address()).into_owned())
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -265,7 +261,8 @@ impl Backend {
 
     /// Notes a failure; the `unhealthy_after`th in a row ejects.
     pub(super) fn failed(&self, reason: Reason, now: Instant, unhealthy_after: u32) {
-        self.failed_at.fetch_max(self.micros(now), Ordering::Relaxed);
+        self.failed_at
+            .fetch_max(self.micros(now), Ordering::Relaxed);
         let mut record = self.record.lock();
         record.successes = 0;
         record.failures = record.failures.saturating_add(1);

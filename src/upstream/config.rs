@@ -182,7 +182,10 @@ impl Config {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = vec![];
         match self.backends.len() {
-            0 => problems.push(Problem::new("backends", "expected at least one `host:port`")),
+            0 => problems.push(Problem::new(
+                "backends",
+                "expected at least one `host:port`",
+            )),
             1..=MAX_BACKENDS => {}
             many => problems.push(Problem::new(
                 "backends",
@@ -222,11 +225,8 @@ impl Config {
         }
         if !check.path.starts_with('/') || check.path.parse::<PathAndQuery>().is_err() {
             problems.push(
-                Problem::new(
-                    "health_check.path",
-                    format!("`{}` is no path", check.path),
-                )
-                .help("a path begins with `/`, such as `/health`"),
+                Problem::new("health_check.path", format!("`{}` is no path", check.path))
+                    .help("a path begins with `/`, such as `/health`"),
             );
         }
         problems

@@ -75,8 +75,16 @@ impl Template {
                 .help("write the host name in the backends' certificates, such as `github.corp`"),
             );
         }
-        if let Some(file) = &tls.ca_file {
-            match read_authorities(file) {
+        match &tls.ca_file {
+            None => {
+                if let Err(what) = probe_system_authorities() {
+                    problems.push(
+                        Problem::new("tls", what)
+                            .help("name the backends' own authorities in `tls.ca_file`"),
+                    );
+                }
+            }
+            Some(file) => match read_authorities(file) {
                 Ok(authorities) => {
                     // Pingora's pool does not look at the authorities: without a group of their
                     // own, a connection verified by others could be reused here.
@@ -90,7 +98,7 @@ impl Template {
                     self.options.ca = Some(Arc::<CaType>::from(authorities));
                 }
                 Err(what) => problems.push(Problem::new("tls.ca_file", what)),
-            }
+            },
         }
         self.sni = Some(tls.sni.clone());
         if problems.is_empty() {
@@ -107,15 +115,27 @@ impl Template {
 
     /// Makes the peer at `address`.
     pub(super) fn at(&self, address: SocketAddr) -> HttpPeer {
-        let mut peer = HttpPeer::new(
-            address,
-            self.is_tls(),
-            self.sni.clone().unwrap_or_default(),
-        );
+        let mut peer = HttpPeer::new(address, self.is_tls(), self.sni.clone().unwrap_or_default());
         peer.group_key = self.group_key;
         peer.options = self.options.clone();
         peer
     }
+}
+
+/// Reads the system's authorities like Pingora's connectors do, which panic where this fails.
+fn probe_system_authorities() -> Result<(), String> {
+    let authorities = pingora::tls::load_native_certs()
+        .map_err(|e| format!("cannot read the system's certificate authorities: {e}"))?;
+    if authorities.is_empty() {
+        return Err("the system has no certificate authorities".to_owned());
+    }
+    let mut store = RootCertStore::empty();
+    for der in authorities {
+        store
+            .add(der)
+            .map_err(|e| format!("a certificate authority of the system cannot be used: {e}"))?;
+    }
+    Ok(())
 }
 
 /// Reads PEM certificates, all of which must be usable as authorities.
@@ -205,16 +225,20 @@ mod tests {
 
     #[test]
     fn tls_peers_verify_a_name() {
-        let peer = at(&config(Some(tls("github.corp", None))));
+        let directory = tempfile::tempdir().unwrap();
+        let ca = authority(directory.path(), "ca.pem");
+        let peer = at(&config(Some(tls("github.corp", Some(&ca)))));
         assert!(peer.is_tls() && peer.verify_cert() && peer.verify_hostname());
         assert_eq!(peer.sni, "github.corp");
     }
 
     #[test]
     fn an_empty_or_impossible_name_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = authority(directory.path(), "ca.pem");
         for name in ["", "a b", "https://x"] {
             let expect = format!("tls.sni: `{name}` is no name that a certificate can carry");
-            assert_eq!(problems(tls(name, None)), [expect]);
+            assert_eq!(problems(tls(name, Some(&ca))), [expect]);
         }
     }
 
@@ -223,10 +247,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let one = authority(directory.path(), "one.pem");
         let two = authority(directory.path(), "two.pem");
-        let hash = |ca| at(&config(Some(tls("a.corp", ca)))).reuse_hash();
-        assert_eq!(hash(Some(&one)), hash(Some(&one)));
-        assert_ne!(hash(Some(&one)), hash(Some(&two)));
-        assert_ne!(hash(Some(&one)), hash(None));
+        let hash = |ca| at(&config(Some(tls("a.corp", Some(ca))))).reuse_hash();
+        assert_eq!(hash(&one), hash(&one));
+        assert_ne!(hash(&one), hash(&two));
     }
 
     #[test]

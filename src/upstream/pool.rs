@@ -232,9 +232,7 @@ fn help(error: &AddressError, problem: Problem) -> Problem {
             }
             _ => problem,
         },
-        AddressError::NoPort(_) => {
-            problem.help("`thv list` shows the port of each workload")
-        }
+        AddressError::NoPort(_) => problem.help("`thv list` shows the port of each workload"),
         AddressError::Port(_) | AddressError::Host(_) | AddressError::Unspecified(_) => problem,
     }
 }

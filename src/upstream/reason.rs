@@ -62,7 +62,8 @@ impl Reason {
             Self::ConnectTimeout => "no connection is made in time".into(),
             Self::Traffic => "a request found that no connection can be made".into(),
             Self::Tls => {
-                "the TLS handshake fails: its certificate must carry `tls.sni` and be trusted".into()
+                "the TLS handshake fails: its certificate must carry `tls.sni` and be trusted"
+                    .into()
             }
             Self::NoAnswer => "the health check is not answered in time".into(),
             Self::Broken => "the answer to the health check is not whole HTTP".into(),
@@ -80,9 +81,7 @@ impl Reason {
                  with `status`; for other servers set `health_check.expect: success`"
                     .into()
             }
-            Self::Degraded => {
-                "the workload says `degraded`: its MCP server does not answer".into()
-            }
+            Self::Degraded => "the workload says `degraded`: its MCP server does not answer".into(),
             Self::Unhealthy => "the workload says that it is not healthy".into(),
         }
     }
