@@ -72,15 +72,15 @@ impl Fake {
                     let Some(mut stream) = stream.await else {
                         return;
                     };
-                    let mut head = [0; 4096];
-                    let length = stream.read(&mut head).await.unwrap_or(0);
-                    *last.lock() = String::from_utf8_lossy(&head[..length]).into_owned();
+                    let mut buffer = [0; 4096];
+                    let length = stream.read(&mut buffer).await.unwrap_or(0);
+                    *last.lock() = String::from_utf8_lossy(&buffer[..length]).into_owned();
                     requests.fetch_add(1, Ordering::SeqCst);
                     let answer = answer.lock().clone();
                     let _ = stream.write_all(answer.as_bytes()).await;
                     // An empty answer is a server that hangs.
                     if answer.is_empty() {
-                        let _ = stream.read(&mut head).await;
+                        let _ = stream.read(&mut buffer).await;
                     }
                     let _ = stream.shutdown().await;
                 });
