@@ -18,20 +18,21 @@ mod sections;
 mod source;
 mod steps;
 mod tree;
+mod upstreams;
 mod variables;
 mod wording;
 
 use std::{fs, io::Read};
 
 use mcp_gateway_filters::Catalog;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{admin, egress, listener, oauth, origin::Origin, session, upstream};
 
 pub use allow::Allow;
 pub use gateway::{
     AccessLog, Authenticate, Endpoint, Exchange, Gateway, Identity, Proxy, Route, Sessions, Step,
-    UpstreamPath, UpstreamToken,
+    UpstreamToken,
 };
 pub use problems::{Located, Notes, Problems};
 pub use source::Source;
@@ -66,9 +67,19 @@ pub struct WrittenOut {
     identity: Option<Identity>,
     sessions: session::Config,
     access_log: AccessLog,
-    upstreams: std::collections::BTreeMap<String, upstream::Config>,
+    upstreams: Upstreams,
     /// In the order of [`Gateway::routes`].
     pub routes: Vec<oauth::Route>,
+}
+
+/// A map in the order of the file.
+#[derive(Debug)]
+struct Upstreams(Vec<(String, upstream::Config)>);
+
+impl Serialize for Upstreams {
+    fn serialize<S: Serializer>(&self, ser: S) -> Result<S::Ok, S::Error> {
+        ser.collect_map(self.0.iter().map(|(name, config)| (name, config)))
+    }
 }
 
 /// Reads a configuration file.
@@ -135,13 +146,13 @@ fn sections(
     let sessions = sections::sessions(reader, env);
     let access_log = sections::optional(reader, "access_log");
     let (entra, identity) = identity(reader);
-    let (names, upstreams) = sections::upstreams(reader);
+    let upstreams = upstreams::read(reader);
     let around = Surroundings {
         catalog,
         public: public.as_ref(),
         identity: identity.as_ref(),
         entra: entra.as_ref(),
-        upstreams: &names,
+        upstreams: &upstreams.names,
     };
     let (routes, written): (Vec<_>, Vec<_>) = routes::build(reader, &around).into_iter().unzip();
     let (written_sessions, sessions) = sessions?;
@@ -153,7 +164,7 @@ fn sections(
         identity: identity.clone(),
         sessions: written_sessions,
         access_log: access_log?,
-        upstreams: upstreams.iter().cloned().collect(),
+        upstreams: Upstreams(upstreams.configs.clone()),
         routes: written,
     };
     let gateway = Gateway {
@@ -163,7 +174,7 @@ fn sections(
         egress: egress?,
         sessions,
         identity,
-        upstreams,
+        upstreams: upstreams.configs,
         routes,
         access_log: access_log?,
     };

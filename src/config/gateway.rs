@@ -201,8 +201,12 @@ pub struct Proxy {
     /// The name of an upstream.
     pub upstream: String,
     /// The path at the upstream; the request's own when it is missing. The query is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<UpstreamPath>,
+    #[serde(
+        default,
+        deserialize_with = "upstream_path",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub path: Option<String>,
     /// Whether `Mcp-Session-Id` is sealed and pins a session to its backend: an MCP route.
     #[serde(default)]
     pub sessions: bool,
@@ -245,36 +249,15 @@ impl UpstreamToken {
     }
 }
 
-/// A path at an upstream: starts with a slash and has no query.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct UpstreamPath(String);
-
-impl UpstreamPath {
-    /// Returns the path.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for UpstreamPath {
-    /// The path at which ToolHive serves a workload.
-    fn default() -> Self {
-        Self("/mcp".to_owned())
-    }
-}
-
-impl<'de> Deserialize<'de> for UpstreamPath {
-    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(de)?;
-        let path: Result<PathAndQuery, _> = text.parse();
-        match path {
-            Ok(path) if text.starts_with('/') && path.path() == text => Ok(Self(text)),
-            _ => Err(de::Error::custom(format!(
-                "expected a path such as `/mcp`, found `{text}`"
-            ))),
-        }
+/// Reads a path at an upstream: it starts with a slash and has no query.
+pub(super) fn upstream_path<'de, D: Deserializer<'de>>(de: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(de)?;
+    let path: Result<PathAndQuery, _> = text.parse();
+    match path {
+        Ok(path) if text.starts_with('/') && path.path() == text => Ok(Some(text)),
+        _ => Err(de::Error::custom(format!(
+            "expected a path such as `/mcp`, found `{text}`"
+        ))),
     }
 }
 

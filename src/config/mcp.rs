@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Allow, Identity, UpstreamToken, gateway::UpstreamPath};
+use super::{Allow, Identity, UpstreamToken, gateway::upstream_path};
 use crate::{
     oauth::{Setting, Step, resource_metadata},
     origin::Origin,
@@ -29,9 +29,9 @@ const MCP_HEADERS: [&str; 8] = [
 pub(super) struct Mcp {
     /// The upstream that serves it.
     pub(super) upstream: String,
-    /// The path at the upstream.
-    #[serde(default)]
-    path: UpstreamPath,
+    /// The path at the upstream; where ToolHive serves a workload when it is missing.
+    #[serde(default, deserialize_with = "upstream_path")]
+    path: Option<String>,
     /// What the upstream gets as `Authorization`.
     #[serde(default)]
     pub(super) upstream_token: UpstreamToken,
@@ -66,7 +66,7 @@ impl Mcp {
                 "proxy",
                 [
                     ("upstream", self.upstream.as_str().into()),
-                    ("path", self.path.as_str().into()),
+                    ("path", self.path.as_deref().unwrap_or("/mcp").into()),
                     ("sessions", Setting::Flag(true)),
                     ("upstream_token", self.upstream_token.as_str().into()),
                     (

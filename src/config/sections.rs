@@ -7,11 +7,9 @@ use std::{
     path::Path as FilePath,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-
 use super::{
     Environment, Sessions,
-    path::{self, Path},
+    path::Path,
     problems::{Located, suggestion},
     reader::Reader,
     tree::{Kind, Node, excerpt},
@@ -21,7 +19,7 @@ use crate::{
     listener::{self, Serve},
     origin::Origin,
     secret::{Secret, SecretSource},
-    session, upstream,
+    session,
 };
 
 /// What `gateway.yaml` may hold, in reading order.
@@ -217,10 +215,10 @@ pub(super) fn sessions(
     for (index, source) in written.keys.iter().enumerate() {
         let at = format!("sessions.keys[{index}]");
         if let Some(text) = secret(reader, &at, source, env) {
-            match key(text.reveal()) {
-                Ok(key) => keys.push(Secret::new(key)),
-                Err(what) => {
-                    reader.problem_help(&at, what, "make one with `openssl rand -base64 32`")
+            match session::parse_key(text.reveal()) {
+                Ok(key) => keys.push(key),
+                Err(why) => {
+                    reader.problem(&at, why.to_string());
                 }
             }
         }
@@ -273,148 +271,6 @@ fn secret(
                 }
             }
         }
-    }
-}
-
-fn key(text: &str) -> Result<[u8; 32], String> {
-    let bytes = STANDARD
-        .decode(text)
-        .map_err(|_| "expected 32 bytes in base64, found another text".to_owned())?;
-    <[u8; 32]>::try_from(bytes)
-        .map_err(|bytes| format!("expected 32 bytes in base64, found {}", bytes.len()))
-}
-
-/// Returns the names that routes may use, those of faulty upstreams included, and the upstreams.
-pub(super) fn upstreams(reader: &mut Reader<'_>) -> (Vec<String>, Vec<(String, upstream::Config)>) {
-    let Some(section) = reader.root.find("upstreams") else {
-        return (vec![], vec![]);
-    };
-    if !matches!(section.kind, Kind::Map(_)) && !section.is_null() {
-        let what = format!(
-            "expected a map from names to upstreams, found {}",
-            section.describe()
-        );
-        reader.push(Located::at(section.at, "upstreams", what));
-    }
-    let names = section.entries().iter().map(|entry| entry.key.clone());
-    let mut upstreams = vec![];
-    let mut owners: HashMap<String, String> = HashMap::new();
-    for entry in section.entries() {
-        let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if entry.key.is_empty() || entry.key.len() > 64 || !entry.key.chars().all(name) {
-            let what = format!(
-                "expected a name of up to 64 letters, digits, `-`, `_` and `.`, found `{}`",
-                excerpt(&entry.key)
-            );
-            reader.push(Located::at(entry.at, "upstreams", what));
-        }
-        let root = Path::root();
-        let section = root.key("upstreams");
-        let path = section.key(&entry.key);
-        if let Some(config) = reader.read::<upstream::Config>(&entry.value, &path) {
-            check_upstream(reader, &path.to_string(), &entry.key, &config, &mut owners);
-            upstreams.push((entry.key.clone(), config));
-        }
-    }
-    (names.collect(), upstreams)
-}
-
-fn check_upstream(
-    reader: &mut Reader<'_>,
-    base: &str,
-    name: &str,
-    config: &upstream::Config,
-    owners: &mut HashMap<String, String>,
-) {
-    if config.backends.is_empty() {
-        reader.problem(
-            &format!("{base}.backends"),
-            "expected at least one backend, found none",
-        );
-    }
-    for (index, backend) in config.backends.iter().enumerate() {
-        let at = format!("{base}.backends[{index}]");
-        let address = backend.address();
-        if let Err(what) = check_backend(address) {
-            reader.problem(&at, what);
-        } else if !(1..=1000).contains(&backend.weight()) {
-            let what = format!(
-                "expected a weight from 1 to 1000, found `{}`",
-                backend.weight()
-            );
-            reader.problem(&format!("{at}.weight"), what);
-        }
-        match owners.insert(address.to_owned(), name.to_owned()) {
-            Some(owner) if owner == name => {
-                reader.problem(&at, format!("backend `{address}` stands here twice"));
-            }
-            Some(owner) => {
-                let what = format!(
-                    "backend `{address}` also serves upstream `{owner}`: a ToolHive workload has a port of its own"
-                );
-                reader.note(&at, what);
-            }
-            None => {}
-        }
-    }
-    let check = &config.health_check;
-    if !check.path.starts_with('/') {
-        let what = format!(
-            "expected a path such as `/health`, found `{}`",
-            excerpt(&check.path)
-        );
-        reader.problem(&format!("{base}.health_check.path"), what);
-    }
-    for (key, zero) in [
-        ("health_check.interval", check.interval.0.is_zero()),
-        ("health_check.timeout", check.timeout.0.is_zero()),
-        ("health_check.unhealthy_after", check.unhealthy_after == 0),
-        ("health_check.healthy_after", check.healthy_after == 0),
-        ("connect_timeout", config.connect_timeout.0.is_zero()),
-        ("idle_timeout", config.idle_timeout.0.is_zero()),
-    ] {
-        if zero {
-            reader.problem(&path::join(base, key), "expected more than zero");
-        }
-    }
-    if let Some(tls) = &config.tls {
-        // With an empty name the TLS layer would not check whose certificate it is shown.
-        if tls.sni.is_empty() {
-            let what = "expected the name that the backends' certificates carry, found nothing";
-            reader.problem(&format!("{base}.tls.sni"), what);
-        }
-        if let Some(file) = &tls.ca_file {
-            check_file(reader, &format!("{base}.tls.ca_file"), file);
-        }
-    }
-}
-
-fn check_backend(address: &str) -> Result<(), String> {
-    let wrong = |what: &str| {
-        format!(
-            "expected `host:port` such as `127.0.0.1:9100`, found `{}`{what}",
-            excerpt(address)
-        )
-    };
-    if address.contains("://") {
-        return Err(wrong(": a backend is no URL"));
-    }
-    let (host, port) = address
-        .rsplit_once(':')
-        .ok_or_else(|| wrong(" without a port"))?;
-    match port.parse::<u16>() {
-        Ok(1..) if port.chars().all(|c| c.is_ascii_digit()) => {}
-        _ => return Err(wrong(": the port is a number from 1 to 65535")),
-    }
-    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let literal = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .is_some_and(|host| host.parse::<std::net::Ipv6Addr>().is_ok());
-    if literal || (!host.is_empty() && host.chars().all(name)) {
-        Ok(())
-    } else {
-        Err(wrong(""))
     }
 }
 
