@@ -3,8 +3,10 @@
 pub mod admin;
 pub mod config;
 pub mod egress;
+pub mod ingress;
 pub mod listener;
 pub mod oidc;
+pub mod router;
 pub mod secret;
 pub mod session;
 pub mod telemetry;
