@@ -9,6 +9,8 @@ mod address;
 mod backend;
 mod check;
 mod config;
+#[cfg(test)]
+mod fake;
 mod peer;
 mod pool;
 mod random;

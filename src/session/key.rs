@@ -62,6 +62,9 @@ pub enum KeyError {
         /// What the system said.
         source: io::Error,
     },
+    /// A key that nothing can be derived from, which no key of 32 bytes is.
+    #[error("the session key cannot be used")]
+    Unusable,
     /// The system's random number generator failed.
     #[error("the system gives no random numbers")]
     Random,
@@ -154,7 +157,7 @@ fn create(directory: &Path, path: &Path) -> Result<bool, KeyError> {
     rand::fill(&mut key).map_err(|_| KeyError::Random)?;
     rand::fill(&mut name).map_err(|_| KeyError::Random)?;
     let temporary = directory.join(format!(".{FILE}.{:016x}", u64::from_le_bytes(name)));
-    let written = write(&temporary, STANDARD.encode(key) + "\n");
+    let written = write(&temporary, &(STANDARD.encode(key) + "\n"));
     let linked = written.and_then(|()| fs::hard_link(&temporary, path));
     // Gone or not, it is a private file that is never read.
     let _ = fs::remove_file(&temporary);
@@ -169,7 +172,7 @@ fn create(directory: &Path, path: &Path) -> Result<bool, KeyError> {
     Ok(created)
 }
 
-fn write(path: &Path, text: String) -> io::Result<()> {
+fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

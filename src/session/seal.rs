@@ -130,10 +130,10 @@ impl Sealer {
         let first = keys
             .next()
             .ok_or(KeyError::None)?
-            .map_err(|_| KeyError::Random)?;
+            .map_err(|_| KeyError::Unusable)?;
         let others = keys
             .collect::<Result<_, _>>()
-            .map_err(|_| KeyError::Random)?;
+            .map_err(|_| KeyError::Unusable)?;
         Ok(Self { first, others })
     }
 

@@ -343,3 +343,184 @@ impl Drop for Picked {
         self.backend.inflight.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const THRESHOLDS: Thresholds = Thresholds {
+        unhealthy_after: 2,
+        healthy_after: 2,
+    };
+
+    fn backend(address: &str) -> (Metrics, Backend) {
+        let metrics = Metrics::new();
+        let config = serde_yaml::from_str("backends: []").unwrap();
+        let backend = Backend::new(
+            &"github".into(),
+            Address::parse(address).unwrap(),
+            1,
+            &Arc::new(Template::build(&config).unwrap()),
+            &metrics,
+        );
+        (metrics, backend)
+    }
+
+    fn ports(backend: &Backend) -> Vec<u16> {
+        let port = |peer: &Arc<HttpPeer>| peer._address.as_inet().unwrap().port();
+        backend.peers().iter().map(port).collect()
+    }
+
+    fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
+        ports.iter().map(|&p| ([127, 0, 0, 1], p).into()).collect()
+    }
+
+    /// Feeds checks (`+` well, `-` failed, `!` the management API) and compares the standing
+    /// after each (`h`ealthy, `u`nreachable, un`f`it).
+    fn check(checks: &str, expect: &str) {
+        let (_metrics, backend) = backend("127.0.0.1:1");
+        let standings: String = checks
+            .chars()
+            .map(|outcome| {
+                let now = Instant::now();
+                let after = THRESHOLDS.unhealthy_after;
+                match outcome {
+                    '+' => backend.succeeded(now, THRESHOLDS),
+                    '-' => backend.failed(Reason::Refused, now, after),
+                    '!' => backend.failed(Reason::ManagementApi, now, after),
+                    't' => backend.connect_failed(now),
+                    other => panic!("{other}"),
+                }
+                match backend.standing() {
+                    Standing::Healthy => 'h',
+                    Standing::Unreachable => 'u',
+                    Standing::Unfit => 'f',
+                }
+            })
+            .collect();
+        assert_eq!(standings, expect, "{checks}");
+    }
+
+    #[test]
+    fn failures_in_a_row_eject_and_successes_in_a_row_take_back() {
+        check("+-+-+", "hhhhh");
+        check("--++", "huuh");
+        check("--+-++", "huuuuh");
+        check("--+++-", "huuhhh");
+    }
+
+    #[test]
+    fn a_failed_connection_ejects_at_once() {
+        check("t++", "uuh");
+        check("+t", "hu");
+    }
+
+    #[test]
+    fn the_management_api_needs_no_second_look() {
+        check("!++", "ffh");
+        check("--!-", "hufu");
+    }
+
+    #[test]
+    fn a_check_that_began_before_the_failure_proves_nothing() {
+        let (_metrics, backend) = backend("127.0.0.1:1");
+        let began = Instant::now();
+        let once = Thresholds {
+            healthy_after: 1,
+            ..THRESHOLDS
+        };
+        backend.connect_failed(began + Duration::from_millis(1));
+        backend.succeeded(began, once);
+        assert!(!backend.is_healthy());
+        backend.succeeded(began + Duration::from_millis(2), once);
+        assert!(backend.is_healthy());
+    }
+
+    #[test]
+    fn ejections_are_counted_once_each() {
+        let (metrics, backend) = backend("127.0.0.1:1");
+        let expect = |healthy: i64, ejections: u64| {
+            let labels = ["github", "127.0.0.1:1"];
+            let gauge = metrics.backend_healthy.with_label_values(&labels).get();
+            let count = metrics.backend_ejections.with_label_values(&labels).get();
+            assert_eq!((gauge, count), (healthy, ejections));
+        };
+        expect(1, 0);
+        for _ in 0..5 {
+            backend.connect_failed(Instant::now());
+        }
+        expect(0, 1);
+        backend.succeeded(Instant::now(), THRESHOLDS);
+        backend.succeeded(Instant::now(), THRESHOLDS);
+        expect(1, 1);
+        backend.connect_failed(Instant::now());
+        expect(0, 2);
+    }
+
+    #[test]
+    fn picks_are_counted_and_the_load_is_given_back() {
+        let (metrics, backend) = backend("127.0.0.1:1");
+        let backend = Arc::new(backend);
+        let (one, two) = (backend.enter(), backend.enter());
+        assert_eq!(backend.inflight(), 2);
+        drop((one, two));
+        assert_eq!(backend.inflight(), 0);
+        let picks = metrics
+            .backend_picks
+            .with_label_values(&["github", "127.0.0.1:1"]);
+        assert_eq!(picks.get(), 2);
+    }
+
+    #[test]
+    fn a_name_is_healthy_once_it_has_an_address() {
+        let (_metrics, backend) = backend("github.test:1");
+        assert_eq!(backend.standing(), Standing::Unfit);
+        backend.unresolved();
+        assert_eq!(backend.reason().unwrap(), "its name has no address");
+        backend.publish(&addresses(&[1, 2]));
+        assert!(backend.is_healthy());
+        backend.unresolved();
+        assert!(backend.is_healthy(), "what was known stays in use");
+        assert_eq!(ports(&backend), [1, 2]);
+    }
+
+    #[test]
+    fn the_address_that_answers_stays_first() {
+        let (_metrics, backend) = backend("github.test:1");
+        backend.publish(&addresses(&[1, 2, 3]));
+        let answered = Arc::clone(&backend.peers()[1]);
+        backend.prefer(&answered);
+        assert_eq!(ports(&backend), [2, 1, 3]);
+        backend.publish(&addresses(&[3, 2, 4]));
+        assert_eq!(ports(&backend), [2, 3, 4]);
+        assert!(Arc::ptr_eq(&answered, &backend.peer().unwrap()));
+        backend.publish(&addresses(&[5]));
+        backend.prefer(&answered);
+        assert_eq!(
+            ports(&backend),
+            [5],
+            "an address that is gone does not come back"
+        );
+        backend.publish(&[]);
+        assert_eq!(ports(&backend), [5]);
+    }
+
+    #[test]
+    fn addresses_are_bounded() {
+        let (_metrics, backend) = backend("github.test:1");
+        let many: Vec<u16> = (1..=100).collect();
+        backend.publish(&addresses(&many));
+        assert_eq!(ports(&backend).len(), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn new_addresses_do_not_vouch_for_health() {
+        let (_metrics, backend) = backend("github.test:1");
+        backend.publish(&addresses(&[1]));
+        backend.connect_failed(Instant::now());
+        backend.publish(&addresses(&[2]));
+        assert!(!backend.is_healthy());
+    }
+}

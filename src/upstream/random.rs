@@ -4,11 +4,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The SplitMix64 generator, whose state is a counter and therefore one atomic addition.
+/// The `SplitMix64` generator, whose state is a counter and therefore one atomic addition.
 #[derive(Debug)]
 pub(super) struct Random(AtomicU64);
 
-/// The golden ratio in 64 bits: the step of SplitMix64.
+/// The golden ratio in 64 bits: the step of `SplitMix64`.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Random {
