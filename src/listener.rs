@@ -37,6 +37,12 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// The address as configured.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Reads the certificates. `now` is in seconds since the Unix epoch.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let head = call.head(session);
     let (method, path) = (head.method.clone(), head.uri.path());
-    if !proxy.allow.is_empty() && !proxy.allow.iter().any(|allow| allow.takes(&method, path)) {
+    if !proxy.allow.is_empty() && !proxy.allow.iter().any(|allow| allow.matches(&method, path)) {
         return Err(Failure::oauth(
             StatusCode::FORBIDDEN,
             "access_denied",
