@@ -68,7 +68,6 @@ struct RequestIds {
 
 impl RequestIds {
     fn new() -> Self {
-        use std::hash::BuildHasher;
         let random = ahash::RandomState::new();
         Self {
             next: AtomicU64::new(random.hash_one(1) & 0xffff_ffff),
@@ -333,7 +332,7 @@ pub(crate) async fn respond(
     head.insert_header(http::header::CONTENT_LENGTH, body.len())
         .ok()?;
     session.write_response_header(Box::new(head)).await.ok()?;
-    let body = if *session.req_header().method == http::Method::HEAD {
+    let body = if session.req_header().method == http::Method::HEAD {
         Bytes::new()
     } else {
         body

@@ -47,7 +47,7 @@ pub struct Server {
     proxy: Arc<Proxy>,
     metrics: Arc<Metrics>,
     pools: Vec<Arc<Pool>>,
-    keys: Option<Arc<KeySource>>,
+    keys: Option<KeySource>,
     inflight: Arc<AtomicUsize>,
 }
 
@@ -189,7 +189,7 @@ impl Server {
             tasks.spawn(Arc::clone(pool).run(stopped.clone()));
         }
         if let Some(keys) = self.keys {
-            tasks.spawn(keys.run(stopped));
+            tasks.spawn(async move { keys.run(stopped).await });
         }
         let admin_address = admin.address();
         let app = Arc::new(Admin::new(
@@ -339,16 +339,16 @@ fn verifier(
     identity: &config::Identity,
     egress: Arc<Egress>,
     metrics: &Metrics,
-) -> Result<(Arc<Verifier>, Arc<KeySource>), Vec<Problem>> {
+) -> Result<(Arc<Verifier>, KeySource), Vec<Problem>> {
     let jwks = Target::parse(identity.jwks_uri.as_str())
         .map_err(|error| vec![Problem::new("", error.to_string())])?;
     let issuer = Issuer {
         issuer: identity.issuer.clone(),
         audiences: identity.audiences.clone(),
-        tenant: identity.tenant.clone(),
+        tenant: Some(identity.tenant.clone()),
     };
-    let keys = Arc::new(KeySource::new(jwks, egress, &issuer, metrics));
-    let verifier = Verifier::new(issuer, Arc::clone(&keys), metrics);
+    let keys = KeySource::new(jwks, egress, metrics);
+    let verifier = Verifier::new(issuer, keys.clone(), metrics);
     Ok((Arc::new(verifier), keys))
 }
 

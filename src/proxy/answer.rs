@@ -180,7 +180,7 @@ pub(super) async fn send(
         session.set_keepalive(None);
     }
     call.status = head.status.as_u16();
-    let empty = body.is_empty() || *session.req_header().method == http::Method::HEAD;
+    let empty = body.is_empty() || session.req_header().method == http::Method::HEAD;
     write_head(session, head, empty).await?;
     if !empty {
         write_body(session, body, true).await?;

@@ -23,7 +23,7 @@ pub(super) async fn caller(
             .verifier
             .verify(token, now)
             .await
-            .map_err(|denied| refuse(gate, &denied))?,
+            .map_err(|denied| refuse(gate, denied))?,
     };
     if gate.groups.is_empty() || is_member(&identity, &gate.groups) {
         Ok(identity)
@@ -78,20 +78,20 @@ fn challenge(gate: &Authenticate, problem: Problem) -> Failure {
     }
 }
 
-fn refuse(gate: &Authenticate, denied: &Denied) -> Failure {
-    if let Some(seconds) = denied.retry_after() {
+fn refuse(gate: &Authenticate, denied: Denied) -> Failure {
+    if let Some(wait) = denied.retry_after() {
         // Never 401: clients would throw away tokens that are good.
         return Failure::oauth(
             StatusCode::SERVICE_UNAVAILABLE,
             "temporarily_unavailable",
-            &denied.description(),
+            denied.description(),
             denied.reason(),
         )
-        .with(header::RETRY_AFTER, HeaderValue::from(seconds));
+        .with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
     }
     unauthorized(
         format!("{}, error=\"invalid_token\"", gate.challenge),
-        &denied.description(),
+        denied.description(),
         denied.reason(),
     )
 }

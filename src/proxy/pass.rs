@@ -389,7 +389,7 @@ fn expiry(
     head: &ResponseHeader,
 ) -> Option<std::time::Duration> {
     let identity = call.identity.as_deref()?;
-    let listens = *session.req_header().method == Method::GET && is_event_stream(head);
+    let listens = session.req_header().method == Method::GET && is_event_stream(head);
     listens.then(|| std::time::Duration::from_secs(left(identity, call.now())))
 }
 
