@@ -32,8 +32,24 @@ const CA_FILE_LIMIT: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Template {
     sni: Option<String>,
+    /// A hash of the authorities that `ca_file` held, 0 for the system's.
     group_key: u64,
     options: PeerOptions,
+}
+
+impl PartialEq for Template {
+    /// Compares what can differ between two: the rest of the options is the same for all.
+    fn eq(&self, other: &Self) -> bool {
+        let key = |template: &Self| {
+            let options = &template.options;
+            (
+                template.group_key,
+                options.connection_timeout,
+                options.idle_timeout,
+            )
+        };
+        self.sni == other.sni && key(self) == key(other)
+    }
 }
 
 impl Template {
@@ -250,6 +266,17 @@ mod tests {
         let hash = |ca| at(&config(Some(tls("a.corp", Some(ca))))).reuse_hash();
         assert_eq!(hash(&one), hash(&one));
         assert_ne!(hash(&one), hash(&two));
+    }
+
+    #[test]
+    fn a_changed_ca_file_is_a_changed_template() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = authority(directory.path(), "ca.pem");
+        let config = config(Some(tls("a.corp", Some(&ca))));
+        let before = Template::build(&config).unwrap();
+        assert!(before == Template::build(&config).unwrap());
+        authority(directory.path(), "ca.pem");
+        assert!(before != Template::build(&config).unwrap());
     }
 
     #[test]

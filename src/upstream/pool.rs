@@ -24,6 +24,7 @@ use crate::telemetry::metrics::Metrics;
 pub struct Pool {
     name: Arc<str>,
     config: Config,
+    template: Arc<Template>,
     backends: Box<[Arc<Backend>]>,
     random: Random,
 }
@@ -58,6 +59,50 @@ impl Pool {
         Self::seeded(name, config, metrics, u64::from_le_bytes(seed))
     }
 
+    /// Builds what follows this pool after a reload.
+    ///
+    /// It is this very pool when nothing changed, the content of `ca_file` included; else a new
+    /// one, in which backends that stay as they were keep their health and their load. The old
+    /// one is then to be stopped and [retired](Self::retire).
+    ///
+    /// # Errors
+    /// Every mistake in `config`; this pool goes on as before.
+    pub fn rebuild(
+        self: &Arc<Self>,
+        config: &Config,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, Vec<Problem>> {
+        let Parsed {
+            addresses,
+            template,
+        } = parse(config)?;
+        let same = *template == *self.template;
+        if same && *config == self.config {
+            return Ok(Arc::clone(self));
+        }
+        let keep = |address: &Address, weight| {
+            let stays = |backend: &&Arc<Backend>| same && backend.weight() == weight;
+            self.find(address.as_str()).filter(stays).cloned()
+        };
+        let backends = addresses
+            .into_iter()
+            .map(|(address, weight)| {
+                keep(&address, weight).unwrap_or_else(|| {
+                    Arc::new(Backend::new(
+                        &self.name, address, weight, &template, metrics,
+                    ))
+                })
+            })
+            .collect();
+        Ok(Arc::new(Self {
+            name: Arc::clone(&self.name),
+            config: config.clone(),
+            template,
+            backends,
+            random: Random::new(self.random.next()),
+        }))
+    }
+
     /// Builds with choices that follow from `seed`.
     pub(super) fn seeded(
         name: &str,
@@ -65,16 +110,10 @@ impl Pool {
         metrics: &Metrics,
         seed: u64,
     ) -> Result<Arc<Self>, Vec<Problem>> {
-        let mut problems = config.problems();
-        let addresses = addresses(config, &mut problems);
-        let template = match Template::build(config) {
-            Ok(template) if problems.is_empty() => Arc::new(template),
-            Ok(_) => return Err(problems),
-            Err(found) => {
-                problems.extend(found);
-                return Err(problems);
-            }
-        };
+        let Parsed {
+            addresses,
+            template,
+        } = parse(config)?;
         let name = Arc::<str>::from(name);
         let backends = addresses
             .into_iter()
@@ -85,6 +124,7 @@ impl Pool {
         Ok(Arc::new(Self {
             name,
             config: config.clone(),
+            template,
             backends,
             random: Random::new(seed),
         }))
@@ -96,7 +136,7 @@ impl Pool {
         &self.name
     }
 
-    /// Returns the configuration it was built from: a reload that finds the same keeps the pool.
+    /// Returns the configuration it was built from.
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
@@ -219,6 +259,30 @@ fn load(one: &Backend, other: &Backend) -> u64 {
     u64::from(one.inflight()) * u64::from(other.weight())
 }
 
+/// What a configuration means.
+pub(super) struct Parsed {
+    /// With the weight of each.
+    addresses: Vec<(Address, u32)>,
+    template: Arc<Template>,
+}
+
+/// Reads everything that `config` says, and finds every mistake in it.
+pub(super) fn parse(config: &Config) -> Result<Parsed, Vec<Problem>> {
+    let mut problems = config.problems();
+    let addresses = addresses(config, &mut problems);
+    match Template::build(config) {
+        Ok(template) if problems.is_empty() => Ok(Parsed {
+            addresses,
+            template: Arc::new(template),
+        }),
+        Ok(_) => Err(problems),
+        Err(found) => {
+            problems.extend(found);
+            Err(problems)
+        }
+    }
+}
+
 fn addresses(config: &Config, problems: &mut Vec<Problem>) -> Vec<(Address, u32)> {
     let mut seen = HashSet::new();
     let mut addresses = vec![];
@@ -277,6 +341,8 @@ mod tests {
             })
             .collect();
         assert_eq!(found, expect, "{yaml}");
+        let checked = config.check().err().map_or(0, |problems| problems.len());
+        assert_eq!(checked, expect.len(), "{yaml}");
     }
 
     fn unhealthy(pool: &Pool, address: &str) {
@@ -452,6 +518,44 @@ mod tests {
             r#"[{"address":"127.0.0.1:1","healthy":false,"reason":"a request found that no connection can be made","inflight":0},{"address":"127.0.0.1:2","healthy":true,"inflight":1}]"#
         );
         drop(picked);
+    }
+
+    #[test]
+    fn a_reload_without_change_keeps_the_pool() {
+        let pool = pool("['127.0.0.1:1']");
+        let again = pool.rebuild(pool.config(), &Metrics::new()).unwrap();
+        assert!(Arc::ptr_eq(&pool, &again));
+    }
+
+    #[test]
+    fn a_reload_keeps_the_health_and_load_of_backends_that_stay() {
+        let pool = pool("['127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3']");
+        unhealthy(&pool, "127.0.0.1:1");
+        let busy = pool.find("127.0.0.1:2").unwrap().enter();
+        let yaml =
+            "['127.0.0.1:1', '127.0.0.1:2', {address: '127.0.0.1:3', weight: 2}, '127.0.0.1:4']";
+        let config = serde_yaml::from_str(&format!("backends: {yaml}")).unwrap();
+        let new = pool.rebuild(&config, &Metrics::new()).unwrap();
+        let status: Vec<(bool, u32)> = new
+            .status()
+            .iter()
+            .map(|b| (b.healthy, b.inflight))
+            .collect();
+        assert_eq!(status, [(false, 0), (true, 1), (true, 0), (true, 0)]);
+        assert_eq!(new.find("127.0.0.1:3").unwrap().weight(), 2);
+        drop(busy);
+        assert_eq!(new.find("127.0.0.1:2").unwrap().inflight(), 0);
+    }
+
+    #[test]
+    fn a_reload_that_changes_how_to_connect_makes_new_backends() {
+        let pool = pool("['127.0.0.1:1']");
+        let config = serde_yaml::from_str("{backends: ['127.0.0.1:1'], connect_timeout: 9s}");
+        let new = pool.rebuild(&config.unwrap(), &Metrics::new()).unwrap();
+        let [old, new] = [&pool, &new].map(|p| p.backends()[0].clone());
+        assert!(!Arc::ptr_eq(&old, &new));
+        let timeout = new.peer().unwrap().options.connection_timeout;
+        assert_eq!(timeout, Some(std::time::Duration::from_secs(9)));
     }
 
     #[test]
