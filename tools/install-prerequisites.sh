@@ -98,7 +98,8 @@ install_missing() {
         esac
     done
     if [ "$manager" = none ]; then
-        say "error: no apt-get, dnf or yum here, so these must be installed by hand: $(echo "$1" | xargs)"
+        # shellcheck disable=SC2086 # a list of words
+        say "error: no apt-get, dnf or yum here, so these must be installed by hand:" $1
         exit 1
     fi
     # shellcheck disable=SC2086 # a list of package names
@@ -115,7 +116,8 @@ lacking=$(missing)
 install_missing "$lacking"
 lacking=$(missing)
 if [ -n "$lacking" ]; then
-    say "error: installed, but still not usable: $(echo "$lacking" | xargs)"
+    # shellcheck disable=SC2086 # a list of words
+    say "error: installed, but still not usable:" $lacking
     say "  help: needed are cmake $MINIMUM_CMAKE or newer and a \`cc\` that compiles and links C"
     exit 1
 fi
