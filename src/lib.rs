@@ -9,6 +9,7 @@ pub mod listener;
 pub mod oauth;
 pub mod oidc;
 pub mod proxy;
+mod respond;
 pub mod router;
 pub mod origin;
 pub mod secret;
