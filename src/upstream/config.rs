@@ -9,6 +9,7 @@ use serde::{
     de::{self, value::MapAccessDeserializer},
 };
 
+use super::pool;
 use crate::units::Period;
 
 /// The most backends of one upstream: a pick looks at each of them.
@@ -177,6 +178,14 @@ pub struct TlsConfig {
 }
 
 impl Config {
+    /// Judges everything that [`Pool::build`](super::Pool::build) would, and builds nothing.
+    ///
+    /// # Errors
+    /// Every mistake, each named by where it stands.
+    pub fn check(&self) -> Result<(), Vec<Problem>> {
+        pool::parse(self).map(drop)
+    }
+
     /// Returns what is wrong with the numbers and the path; addresses and TLS are judged by those
     /// who read them.
     pub(super) fn problems(&self) -> Vec<Problem> {

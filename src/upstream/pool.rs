@@ -260,14 +260,14 @@ fn load(one: &Backend, other: &Backend) -> u64 {
 }
 
 /// What a configuration means.
-struct Parsed {
+pub(super) struct Parsed {
     /// With the weight of each.
     addresses: Vec<(Address, u32)>,
     template: Arc<Template>,
 }
 
 /// Reads everything that `config` says, and finds every mistake in it.
-fn parse(config: &Config) -> Result<Parsed, Vec<Problem>> {
+pub(super) fn parse(config: &Config) -> Result<Parsed, Vec<Problem>> {
     let mut problems = config.problems();
     let addresses = addresses(config, &mut problems);
     match Template::build(config) {
@@ -352,6 +352,8 @@ mod tests {
             })
             .collect();
         assert_eq!(found, expect, "{yaml}");
+        let checked = config.check().err().map_or(0, |problems| problems.len());
+        assert_eq!(checked, expect.len(), "{yaml}");
     }
 
     fn unhealthy(pool: &Pool, address: &str) {

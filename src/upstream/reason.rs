@@ -68,9 +68,11 @@ impl Reason {
             Self::NoAnswer => "the health check is not answered in time".into(),
             Self::Broken => "the answer to the health check is not whole HTTP".into(),
             Self::TooLong => "the answer to the health check is longer than 64 KiB".into(),
-            Self::Status(status) => {
-                format!("the health check is answered with status {status}").into()
-            }
+            Self::Status(status) => format!(
+                "the health check is answered with status {status}; `health_check.path` and \
+                 `health_check.expect` say what is asked and expected"
+            )
+            .into(),
             Self::ManagementApi => format!(
                 "`{backend}` is ToolHive's management API, not a workload: point \
                  `upstreams.{upstream}.backends` at the workload's proxy port (9100 and up)"
