@@ -291,4 +291,6 @@ impl Egress {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
