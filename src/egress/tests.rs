@@ -88,7 +88,11 @@ async fn an_answer_that_is_not_whole_is_an_error() {
     let mut cut = reply(200, "", b"0123456789");
     cut.truncate(cut.len() - 1);
     check(Act::Last(cut), Err(EgressError::Truncated)).await;
-    check(Act::Last(b"HTTP/1.1 2".to_vec()), Err(EgressError::Truncated)).await;
+    check(
+        Act::Last(b"HTTP/1.1 2".to_vec()),
+        Err(EgressError::Truncated),
+    )
+    .await;
     let large = Act::Reply(reply(200, "", &[b'a'; 64 * 1024 + 1]));
     check(large, Err(EgressError::TooLarge { limit: 64 * 1024 })).await;
     let both = Act::Reply(reply(200, "transfer-encoding: chunked\r\n", b"0\r\n\r\n"));
@@ -187,7 +191,11 @@ async fn a_tunnel_is_opened_once_and_kept() {
         let known = line == "CONNECT login.test:443 HTTP/1.1"
             && rest.contains("Host: login.test:443\r\n")
             && rest.contains("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n");
-        Some(if known { OPEN } else { "HTTP/1.1 400 No\r\n\r\n" })
+        Some(if known {
+            OPEN
+        } else {
+            "HTTP/1.1 400 No\r\n\r\n"
+        })
     })
     .await;
     let egress = through(&proxy, "user:pass@", &ca, "");
@@ -205,7 +213,10 @@ async fn a_certificate_of_another_name_or_authority_is_refused() {
     let server = Server::start_tls(tls, |_, _| Act::Reply(reply(200, "", b"ok"))).await;
     let proxy = start_proxy(server.address, |_| Some(OPEN)).await;
     let (other, _) = certificate("login.test");
-    for (ca, url) in [(&ca, "https://other.test/"), (&other, "https://login.test/")] {
+    for (ca, url) in [
+        (&ca, "https://other.test/"),
+        (&other, "https://login.test/"),
+    ] {
         let error = get(&through(&proxy, "", ca, ""), url).await.unwrap_err();
         assert!(error.to_string().contains("certificate"), "{error}");
     }
@@ -249,7 +260,10 @@ async fn exceptions_are_reached_directly() {
     assert_eq!(proxy.connections(), 0);
     let proxied = |url: &str| egress.proxy_for(&Target::parse(url).unwrap());
     assert_eq!(proxied("https://a.corp.test/"), None);
-    assert_eq!(proxied("https://login.test/"), Some(proxy.address.to_string()));
+    assert_eq!(
+        proxied("https://login.test/"),
+        Some(proxy.address.to_string())
+    );
 }
 
 #[test]
