@@ -258,10 +258,7 @@ impl Egress {
                 });
             }
             Err(ReadError::Silent) => {
-                let safe = matches!(
-                    request.method,
-                    Method::GET | Method::HEAD | Method::OPTIONS
-                );
+                let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
                 let cause = format!(
                     "{}:{}: connection closed before an answer",
                     request.target.host(),
@@ -284,11 +281,11 @@ impl Egress {
     }
 
     fn route(&self, target: &Target) -> Option<&Proxy> {
-        self.proxy
-            .as_ref()
-            .filter(|_| !self.bypass.covers(target))
+        self.proxy.as_ref().filter(|_| !self.bypass.covers(target))
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -35,7 +35,12 @@ pub(super) fn decode(
             });
         }
     };
-    for name in [CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
+    for name in [
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        TRANSFER_ENCODING,
+        CONNECTION,
+    ] {
         headers.remove(name);
     }
     let body = std::mem::take(response.body_mut());
@@ -114,7 +119,11 @@ mod tests {
         assert!(bomb.len() < 100_000);
         check("gzip", bomb, Err(EgressError::TooLarge { limit: 1000 }));
         check("gzip", gzip(&[7; 1000]), Ok(&[7; 1000]));
-        check("gzip", gzip(&[7; 1001]), Err(EgressError::TooLarge { limit: 1000 }));
+        check(
+            "gzip",
+            gzip(&[7; 1001]),
+            Err(EgressError::TooLarge { limit: 1000 }),
+        );
     }
 
     #[test]

@@ -174,9 +174,9 @@ fn unsigned(text: &str) -> Option<Vec<u8>> {
 
 /// The length of a number without leading zero bytes, in bits.
 fn bits(number: &[u8]) -> usize {
-    number.first().map_or(0, |first| {
-        number.len() * 8 - first.leading_zeros() as usize
-    })
+    number
+        .first()
+        .map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
 
 #[cfg(test)]
