@@ -19,7 +19,7 @@ use pingora_core::{
     server::ShutdownWatch,
 };
 
-use crate::{proxy::respond, telemetry::metrics::Metrics, upstream::Pool};
+use crate::{respond::respond, telemetry::metrics::Metrics, upstream::Pool};
 
 pub use config::Config;
 

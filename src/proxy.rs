@@ -25,16 +25,15 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use bytes::Bytes;
 use mcp_gateway_filters::{Filter, Response, Verdict};
 use pingora_core::{
-    apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream},
+    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
     protocols::http::ServerSession,
     server::ShutdownWatch,
 };
 
 use crate::{
-    ingress,
+    ingress, respond,
     session::Sealer,
     snapshot::{Route, Snapshot, Step},
     telemetry::{access, metrics::Metrics},
@@ -303,43 +302,10 @@ impl HttpServerApp for Proxy {
             session.shutdown().await;
             return None;
         }
-        finish(session).await
+        respond::finish(session).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
     }
-}
-
-/// Gives the connection back for the next request, where there can be one.
-async fn finish(session: ServerSession) -> Option<ReusedHttpStream> {
-    let settings = HttpPersistentSettings::for_session(&session);
-    let stream = session.finish().await.ok().flatten()?;
-    Some(ReusedHttpStream::from_reusable_stream(stream, settings))
-}
-
-/// Sends one reply of an app that has no routes.
-pub(crate) async fn respond(
-    mut session: ServerSession,
-    status: http::StatusCode,
-    headers: &[(http::HeaderName, http::HeaderValue)],
-    body: Bytes,
-) -> Option<ReusedHttpStream> {
-    let mut head = pingora::http::ResponseHeader::build(status, Some(headers.len() + 2)).ok()?;
-    for (name, value) in headers {
-        head.insert_header(name, value).ok()?;
-    }
-    head.insert_header(http::header::CONTENT_LENGTH, body.len())
-        .ok()?;
-    session.write_response_header(Box::new(head)).await.ok()?;
-    let body = if session.req_header().method == http::Method::HEAD {
-        Bytes::new()
-    } else {
-        body
-    };
-    session.write_response_body(body, true).await.ok()?;
-    if !body::drain(&mut session).await {
-        session.set_keepalive(None);
-    }
-    finish(session).await
 }

@@ -452,7 +452,7 @@ impl Parts<'_> {
             })?;
         Ok(snapshot::Proxy {
             pool: Arc::clone(pool),
-            path: proxy.path.clone(),
+            path: proxy.path.as_ref().map(|path| path.as_str().to_owned()),
             sessions: proxy.sessions,
             with_token: proxy.upstream_token == UpstreamToken::Caller,
             request_body_limit: proxy.request_body_limit.0,

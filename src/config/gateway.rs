@@ -5,14 +5,15 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use http::Method;
+use http::{Method, uri::PathAndQuery};
 use mcp_gateway_filters::Filter;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use url::Url;
 
-use super::{Allow, PublicUrl};
+use super::Allow;
 use crate::{
     admin, egress, listener,
+    origin::{Origin, is_loopback},
     secret::Secret,
     units::{Period, Size},
     upstream,
@@ -22,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Gateway {
     /// Where clients reach the gateway.
-    pub public_url: PublicUrl,
+    pub public_url: Origin,
     /// The public sockets, at least one.
     pub listeners: Vec<listener::Config>,
     /// The admin socket.
@@ -51,18 +52,65 @@ pub struct Sessions {
 }
 
 /// Whose tokens are accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Identity {
     /// The `iss` of every token, compared byte for byte.
     pub issuer: String,
-    /// What the `aud` of a token may be.
+    /// What the `aud` of a token may be, at least one.
     pub audiences: Vec<String>,
     /// The `tid` of every token.
     pub tenant: String,
-    /// Where the keys are published; https, or http on loopback.
-    pub jwks_uri: Url,
+    /// Where the keys are published.
+    pub jwks_uri: Endpoint,
     /// What a challenge asks for: never `offline_access`.
     pub scopes: Vec<String>,
+}
+
+/// A URL that the gateway calls: https, or http on loopback, without user name and fragment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Endpoint(Url);
+
+impl Endpoint {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// A sentence that says what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text)
+            .map_err(|why| format!("`{text}` is not a URL such as `https://host/path`: {why}"))?;
+        let scheme = match (url.scheme(), url.host()) {
+            ("https", Some(_)) => true,
+            ("http", Some(host)) => is_loopback(&host),
+            _ => false,
+        };
+        let user = !url.username().is_empty() || url.password().is_some();
+        if !scheme || user || url.fragment().is_some() {
+            return Err(format!(
+                "expected an https URL without user name and fragment (http on loopback), found `{text}`"
+            ));
+        }
+        Ok(Self(url))
+    }
+
+    /// Returns the URL.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// Returns the URL as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(de)?).map_err(de::Error::custom)
+    }
 }
 
 /// Where access lines go.
@@ -133,17 +181,16 @@ impl Step {
 }
 
 /// Who may go on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Authenticate {
     /// The URL of the protected resource metadata, for the challenge (RFC 9728 §5.1).
     pub resource_metadata: String,
     /// The scopes that the challenge asks for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
     /// Groups of which the caller must be in at least one, as the token's `groups` names them;
     /// empty lets every user of the tenant go on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
 }
 
@@ -155,7 +202,7 @@ pub struct Proxy {
     pub upstream: String,
     /// The path at the upstream; the request's own when it is missing. The query is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
+    pub path: Option<UpstreamPath>,
     /// Whether `Mcp-Session-Id` is sealed and pins a session to its backend: an MCP route.
     #[serde(default)]
     pub sessions: bool,
@@ -189,12 +236,54 @@ pub enum UpstreamToken {
     None,
 }
 
+impl UpstreamToken {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A path at an upstream: starts with a slash and has no query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct UpstreamPath(String);
+
+impl UpstreamPath {
+    /// Returns the path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for UpstreamPath {
+    /// The path at which ToolHive serves a workload.
+    fn default() -> Self {
+        Self("/mcp".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for UpstreamPath {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(de)?;
+        let path: Result<PathAndQuery, _> = text.parse();
+        match path {
+            Ok(path) if text.starts_with('/') && path.path() == text => Ok(Self(text)),
+            _ => Err(de::Error::custom(format!(
+                "expected a path such as `/mcp`, found `{text}`"
+            ))),
+        }
+    }
+}
+
 /// The call of the authorization server's token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exchange {
-    /// Where the form is posted; https, or http on loopback.
-    pub url: Url,
+    /// Where the form is posted.
+    pub url: Endpoint,
     /// How long the whole call may take.
     #[serde(default = "exchange_timeout")]
     pub timeout: Period,

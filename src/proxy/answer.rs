@@ -9,8 +9,8 @@ use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, protocols::http::ServerSession};
 use tokio::time::timeout;
 
-use super::{body, call::Call, failure::Failure};
-use crate::snapshot::Step;
+use super::{call::Call, failure::Failure};
+use crate::{respond, snapshot::Step};
 
 /// How long a client may refuse to take the next bytes of an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -185,7 +185,7 @@ pub(super) async fn send(
     if !empty {
         write_body(session, body, true).await?;
     }
-    if !body::drain(session).await {
+    if !respond::drain(session).await {
         session.set_keepalive(None);
     }
     Ok(())

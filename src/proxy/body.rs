@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header;
 use pingora_core::protocols::http::ServerSession;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
 
@@ -15,11 +15,6 @@ const GRACE: Duration = Duration::from_secs(30);
 const SLOWEST_BYTES_PER_SECOND: usize = 16 * 1024;
 /// The first allocation for a body that comes in pieces; what a client announces is not believed.
 const FIRST_ALLOCATION: usize = 64 * 1024;
-/// How much of an unread body is read to keep a connection.
-const DRAIN_LIMIT: usize = 64 * 1024;
-/// How long that may take.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Reads the whole body, up to `limit` bytes.
 ///
 /// A body that came in one piece is not copied.
@@ -64,26 +59,6 @@ pub(super) async fn gather(session: &mut ServerSession, limit: usize) -> Result<
         }
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
-}
-
-/// Reads what is left of a body that nobody asked for, so that the connection can be kept and the
-/// answer is not lost to a reset. Returns false when there is too much of it.
-pub(super) async fn drain(session: &mut ServerSession) -> bool {
-    if session.is_body_done() {
-        return true;
-    }
-    let read = async {
-        let mut drained = 0;
-        while drained <= DRAIN_LIMIT {
-            match session.read_request_body().await {
-                Ok(Some(chunk)) => drained += chunk.len(),
-                Ok(None) => return true,
-                Err(_) => return false,
-            }
-        }
-        false
-    };
-    timeout(DRAIN_TIMEOUT, read).await.unwrap_or(false)
 }
 
 /// What `Content-Length` says; the first layer has refused everything but one number.

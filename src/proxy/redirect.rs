@@ -11,7 +11,7 @@ use pingora_core::{
     server::ShutdownWatch,
 };
 
-use super::respond;
+use crate::respond::respond;
 
 /// Redirects every request to the same path of the public URL.
 pub struct RedirectToHttps {

@@ -1,4 +1,7 @@
-//! The address under which clients reach the gateway: what every published URL starts with.
+//! Scheme, host and port: what every URL of one party starts with.
+//!
+//! Clients compare what is derived from an origin (issuer, resource) byte for byte, so it has one
+//! spelling here.
 
 use std::fmt;
 
@@ -7,15 +10,14 @@ use url::{Host, Url};
 
 /// An origin without a trailing slash, `https://mcp.example.com`; plain http only for loopback.
 ///
-/// Clients compare what is derived from it (issuer, resource) byte for byte, so there is one
-/// spelling: lower case, no default port, no path.
+/// Lower case, no default port, no path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicUrl {
+pub struct Origin {
     origin: String,
     authority: String,
 }
 
-impl PublicUrl {
+impl Origin {
     /// Reads an origin.
     ///
     /// # Errors
@@ -39,11 +41,13 @@ impl PublicUrl {
             }
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("a public URL has no user name or password".to_owned());
+            return Err(
+                "expected scheme, host and port only, found a user name or a password".to_owned(),
+            );
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(format!(
-                "expected scheme, host and port only, found `{text}`; routes name the paths"
+                "expected scheme, host and port only, found `{text}`"
             ));
         }
         let origin = url.origin().ascii_serialization();
@@ -79,7 +83,8 @@ impl PublicUrl {
 }
 
 /// Says whether a host is this machine: `localhost`, 127.0.0.0/8 or `[::1]`.
-pub(super) fn is_loopback(host: &Host<&str>) -> bool {
+#[must_use]
+pub fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost",
         Host::Ipv4(address) => address.is_loopback(),
@@ -87,19 +92,19 @@ pub(super) fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-impl fmt::Display for PublicUrl {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.origin)
     }
 }
 
-impl<'de> Deserialize<'de> for PublicUrl {
+impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
         Self::parse(&String::deserialize(de)?).map_err(de::Error::custom)
     }
 }
 
-impl Serialize for PublicUrl {
+impl Serialize for Origin {
     fn serialize<S: Serializer>(&self, ser: S) -> Result<S::Ok, S::Error> {
         ser.serialize_str(&self.origin)
     }
@@ -110,12 +115,8 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expect: Option<&str>) {
-        let read = PublicUrl::parse(text);
-        assert_eq!(
-            read.as_ref().ok().map(PublicUrl::as_str),
-            expect,
-            "{read:?}"
-        );
+        let read = Origin::parse(text);
+        assert_eq!(read.as_ref().ok().map(Origin::as_str), expect, "{read:?}");
     }
 
     #[test]
