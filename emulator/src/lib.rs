@@ -14,7 +14,9 @@
 
 pub mod clock;
 pub mod entra;
+pub mod mcp;
 mod net;
 pub mod record;
 mod reply;
 mod tls;
+pub mod toolhive;
