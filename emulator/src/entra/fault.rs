@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt, stream};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -138,8 +138,13 @@ pub(super) async fn meet(state: &State, fault: Option<Fault>, good: Response<Bod
         Fault::Truncated => {
             with_body(good, |whole| {
                 let half = whole.slice(..whole.len() / 2);
-                let chunks = [Ok(half), Err(Cut)];
-                (whole.len(), Body::from_stream(stream::iter(chunks)))
+                let cut = stream::once(async {
+                    // Lets the first half leave before the connection goes.
+                    tokio::task::yield_now().await;
+                    Err(Cut)
+                });
+                let chunks = stream::iter([Ok(half)]).chain(cut);
+                (whole.len(), Body::from_stream(chunks))
             })
             .await
         }

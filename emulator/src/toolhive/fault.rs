@@ -87,6 +87,8 @@ pub(super) fn cut_after(response: Response<Body>, bytes: usize) -> Response<Body
             (chunks, bytes),
             async |(mut chunks, left)| {
                 if left == 0 {
+                    // Lets what came before leave before the connection goes.
+                    tokio::task::yield_now().await;
                     return Some((Err(Cut), (chunks, 0)));
                 }
                 let mut chunk = chunks.next().await?.ok()?;
