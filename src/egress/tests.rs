@@ -93,7 +93,7 @@ async fn an_answer_that_is_not_whole_is_an_error() {
         Err(EgressError::Truncated),
     )
     .await;
-    let large = Act::Reply(reply(200, "", &[b'a'; 64 * 1024 + 1]));
+    let large = Act::Reply(reply(200, "", &vec![b'a'; 64 * 1024 + 1]));
     check(large, Err(EgressError::TooLarge { limit: 64 * 1024 })).await;
     let both = Act::Reply(reply(200, "transfer-encoding: chunked\r\n", b"0\r\n\r\n"));
     check(
@@ -153,6 +153,28 @@ async fn a_post_that_was_taken_is_never_repeated() {
     let found = send(&egress, Method::POST, &server.url("/"), Limits::default()).await;
     assert_eq!(found.unwrap_err().reason(), "unreachable");
     assert_eq!(server.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_post_that_was_not_taken_may_be_repeated() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    let egress = direct();
+    let (stream, accepted) = tokio::join!(egress.connect(&target), listener.accept());
+    // As when the server closes between the pool's look at the connection and the write.
+    drop(accepted);
+    let request = Request {
+        method: Method::POST,
+        target: &target,
+        headers: HeaderMap::new(),
+        body: Bytes::from_static(b"code=secret"),
+    };
+    assert!(!format!("{request:?}").contains("secret"));
+    let wire = codec::encode(&request);
+    let sent = egress
+        .once(stream.unwrap(), &request, &wire, Limits::default())
+        .await;
+    assert!(sent.is_err_and(|failure| failure.repeatable));
 }
 
 #[tokio::test]

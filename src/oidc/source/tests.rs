@@ -47,7 +47,7 @@ async fn keys_are_kept_while_the_source_fails() {
     )
     .await;
     check_kept(
-        Act::Reply(reply(200, "", &[b' '; 1024 * 1024 + 1])),
+        Act::Reply(reply(200, "", &vec![b' '; 1024 * 1024 + 1])),
         "too_large",
     )
     .await;
