@@ -3,6 +3,8 @@
 //! Results go to standard output, logs and problems to standard error. Exit codes: 0 ok, 1 the
 //! thing asked about is wrong, 2 wrong usage.
 
+#[cfg(feature = "demo")]
+mod demo;
 mod run;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -28,6 +30,9 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Shows the whole system on this machine, with stand-ins for Entra ID and ToolHive.
+    #[cfg(feature = "demo")]
+    Demo(demo::Options),
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +73,8 @@ pub fn main(catalog: &Catalog) -> ExitCode {
     let env = |name: &str| std::env::var(name).ok();
     match arguments.command {
         Command::Run { config } => run::run(&config.file(), &env, catalog),
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo::run(&options, catalog),
     }
 }
 
