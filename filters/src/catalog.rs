@@ -6,7 +6,7 @@ use crate::{
     Filter, Problem, authorization_server::AuthorizationServerConfig,
     check_authorize::CheckAuthorizeConfig, check_token_request::CheckTokenRequestConfig,
     complete_scope::CompleteScopeConfig, cors::CorsConfig, form_to_query::FormToQueryConfig,
-    protected_resource::ProtectedResourceConfig, redirect::RedirectConfig,
+    protected_resource::ProtectedResourceConfig, redirect::RedirectConfig, reference,
     register_client::RegisterClientConfig, remove_headers::RemoveHeadersConfig,
     respond::RespondConfig, rewrite_path::RewritePathConfig, set_headers::SetHeadersConfig,
     set_query::SetQueryConfig, strip_form::StripFormConfig, strip_query::StripQueryConfig,
@@ -86,6 +86,19 @@ impl Entry {
         settings: &mut dyn erased_serde::Deserializer<'_>,
     ) -> Result<Box<dyn Filter>, BuildError> {
         (self.build)(settings)
+    }
+
+    /// Returns the filter's reference: what it does, an example, and every setting.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        let schema = (self.schema)();
+        reference::render(self.name, self.source, schema.as_value())
+    }
+
+    /// Returns the examples of the reference, each a YAML list of steps.
+    #[must_use]
+    pub fn examples(&self) -> Vec<String> {
+        reference::examples(self.source)
     }
 }
 

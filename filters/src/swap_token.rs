@@ -20,7 +20,7 @@ use std::{collections::BTreeSet, fmt};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header, request, response};
+use http::{HeaderName, HeaderValue, Method, header, request, response};
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
@@ -326,6 +326,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
     use proptest::prelude::*;
     use serde_json::Value;
 
