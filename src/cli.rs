@@ -3,6 +3,8 @@
 //! Results go to standard output, logs and problems to standard error. Exit codes: 0 ok, 1 the
 //! thing asked about is wrong, 2 wrong usage.
 
+pub mod check;
+pub mod explain;
 mod run;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};

@@ -47,7 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Upstreams {
         let base = base.key(&entry.key);
         if let Some(config) = reader.read::<upstream::Config>(&entry.value, &base) {
             let base = base.to_string();
-            for problem in config.check() {
+            for problem in config.check().err().into_iter().flatten() {
                 let (at, _) = path::locate(&entry.value, &problem.at);
                 let mut located = Located::at(at, path::join(&base, &problem.at), problem.what);
                 located.help = problem.help;

@@ -283,17 +283,6 @@ pub(super) fn parse(config: &Config) -> Result<Parsed, Vec<Problem>> {
     }
 }
 
-impl Config {
-    /// Returns everything that is wrong with it; builds and contacts nothing.
-    #[must_use]
-    pub fn check(&self) -> Vec<Problem> {
-        let mut problems = self.problems();
-        addresses(self, &mut problems);
-        problems.extend(Template::build(self).err().into_iter().flatten());
-        problems
-    }
-}
-
 fn addresses(config: &Config, problems: &mut Vec<Problem>) -> Vec<(Address, u32)> {
     let mut seen = HashSet::new();
     let mut addresses = vec![];
