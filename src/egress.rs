@@ -16,6 +16,7 @@ mod target;
 mod trust;
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,7 +53,7 @@ pub struct Egress {
 }
 
 /// One request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request<'a> {
     /// The method; only GET, HEAD and OPTIONS are ever sent twice.
     pub method: Method,
@@ -63,6 +64,16 @@ pub struct Request<'a> {
     pub headers: HeaderMap,
     /// The body, possibly empty.
     pub body: Bytes,
+}
+
+/// Without headers and body, which hold codes and secrets.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("target", self.target)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What one call may cost.
@@ -258,10 +269,7 @@ impl Egress {
                 });
             }
             Err(ReadError::Silent) => {
-                let safe = matches!(
-                    request.method,
-                    Method::GET | Method::HEAD | Method::OPTIONS
-                );
+                let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
                 let cause = format!(
                     "{}:{}: connection closed before an answer",
                     request.target.host(),
@@ -284,11 +292,11 @@ impl Egress {
     }
 
     fn route(&self, target: &Target) -> Option<&Proxy> {
-        self.proxy
-            .as_ref()
-            .filter(|_| !self.bypass.covers(target))
+        self.proxy.as_ref().filter(|_| !self.bypass.covers(target))
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

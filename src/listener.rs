@@ -63,12 +63,11 @@ impl Listener {
         })
     }
 
-    /// Binds the socket.
+    /// Takes the socket that is bound to the address.
     ///
     /// # Errors
-    /// When the address cannot be bound: in use, or a port below 1024 without the capability.
-    pub fn bind(self) -> io::Result<Bound> {
-        let socket = TcpListener::bind(self.address)?;
+    /// When the system refuses to make it non-blocking.
+    pub fn bound(self, socket: TcpListener) -> io::Result<Bound> {
         socket.set_nonblocking(true)?;
         Ok(Bound {
             address: socket.local_addr()?,

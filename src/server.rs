@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -162,11 +162,20 @@ impl Server {
     /// # Errors
     /// When an address cannot be bound, with the address.
     pub fn start(self) -> Result<Running, BindError> {
+        self.start_with(vec![])
+    }
+
+    /// Serves on sockets that are bound already where a listener has the address of one; binds
+    /// the others.
+    ///
+    /// # Errors
+    /// When an address cannot be bound, with the address.
+    pub fn start_with(self, mut sockets: Vec<TcpListener>) -> Result<Running, BindError> {
         let mut bound = vec![];
         for (listener, serve) in self.listeners {
-            bound.push((bind(listener)?, serve));
+            bound.push((bind(listener, &mut sockets)?, serve));
         }
-        let admin = bind(self.admin)?;
+        let admin = bind(self.admin, &mut sockets)?;
         let (stop, stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = watch::channel(false);
         let draining = Arc::new(AtomicBool::new(false));
@@ -224,10 +233,18 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-fn bind(listener: Listener) -> Result<listener::Bound, BindError> {
+fn bind(
+    listener: Listener,
+    sockets: &mut Vec<TcpListener>,
+) -> Result<listener::Bound, BindError> {
     let address = listener.address();
-    listener
-        .bind()
+    let inherited = sockets
+        .iter()
+        .position(|socket| socket.local_addr().is_ok_and(|local| local == address))
+        .map(|index| sockets.swap_remove(index));
+    let socket = inherited.map_or_else(|| TcpListener::bind(address), Ok);
+    socket
+        .and_then(|socket| listener.bound(socket))
         .map_err(|source| BindError { address, source })
 }
 

@@ -3,8 +3,12 @@
 use std::fmt;
 
 use crate::{
-    Filter, Problem, complete_scope::CompleteScopeConfig, rewrite_path::RewritePathConfig,
-    set_query::SetQueryConfig, strip_form::StripFormConfig, strip_query::StripQueryConfig,
+    Filter, Problem, authorization_server::AuthorizationServerConfig,
+    complete_scope::CompleteScopeConfig, cors::CorsConfig,
+    protected_resource::ProtectedResourceConfig, redirect::RedirectConfig,
+    remove_headers::RemoveHeadersConfig, respond::RespondConfig, rewrite_path::RewritePathConfig,
+    set_headers::SetHeadersConfig, set_query::SetQueryConfig, strip_form::StripFormConfig,
+    strip_query::StripQueryConfig,
 };
 
 /// A filter as written in `gateway.yaml`, and how it becomes a running one.
@@ -100,6 +104,13 @@ impl Catalog {
                 Entry::of::<CompleteScopeConfig>(),
                 Entry::of::<SetQueryConfig>(),
                 Entry::of::<RewritePathConfig>(),
+                Entry::of::<SetHeadersConfig>(),
+                Entry::of::<RemoveHeadersConfig>(),
+                Entry::of::<RedirectConfig>(),
+                Entry::of::<RespondConfig>(),
+                Entry::of::<CorsConfig>(),
+                Entry::of::<ProtectedResourceConfig>(),
+                Entry::of::<AuthorizationServerConfig>(),
             ],
         }
     }

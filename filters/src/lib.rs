@@ -6,15 +6,22 @@
 //! INVARIANT: nothing in this crate reads a socket, a clock, a file, an environment variable or a
 //! random number, and it does not know Pingora. Bytes and time come in, bytes and edits come out.
 
+mod authorization_server;
 mod catalog;
 mod complete_scope;
+mod cors;
 mod filter;
 mod form;
 mod pairs;
 mod problem;
+mod protected_resource;
+mod redirect;
 mod redirect_uri;
+mod remove_headers;
 mod reply;
+mod respond;
 mod rewrite_path;
+mod set_headers;
 mod set_query;
 mod settings;
 mod strip_form;

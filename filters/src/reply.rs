@@ -57,14 +57,10 @@ pub(crate) fn method_not_allowed(allow: &'static str) -> Response {
 }
 
 /// Builds the answer of a metadata endpoint.
-pub(crate) fn metadata(document: &impl Serialize) -> Result<Response, Vec<Problem>> {
-    match serde_json::to_vec(document) {
-        Ok(json) => Ok(body(StatusCode::OK, JSON, METADATA_CACHE, json)),
-        Err(error) => Err(vec![Problem::new(
-            "",
-            format!("cannot be written: {error}"),
-        )]),
-    }
+pub(crate) fn metadata(document: &impl Serialize) -> Result<Response, Problem> {
+    serde_json::to_vec(document)
+        .map(|json| body(StatusCode::OK, JSON, METADATA_CACHE, json))
+        .map_err(|error| Problem::new("", format!("the document cannot be written: {error}")))
 }
 
 /// Returns the media type of the body without its parameters; `None` without exactly one.

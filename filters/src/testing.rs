@@ -30,6 +30,15 @@ pub(crate) fn try_build(name: &str, yaml: &str) -> Result<Box<dyn Filter>, Build
     ))
 }
 
+pub(crate) fn try_build_json(
+    name: &str,
+    settings: serde_json::Value,
+) -> Result<Box<dyn Filter>, BuildError> {
+    let catalog = Catalog::builtin();
+    let entry = catalog.find(name).unwrap();
+    entry.build(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings))
+}
+
 pub(crate) fn build(name: &str, yaml: &str) -> Box<dyn Filter> {
     try_build(name, yaml).unwrap()
 }

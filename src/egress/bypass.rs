@@ -201,7 +201,14 @@ mod tests {
 
     #[test]
     fn names_what_it_does_not_understand() {
-        for list in ["10.0.0.0/99", "http://x", "a b,c*d", "*corp.test", "x:port", "."] {
+        for list in [
+            "10.0.0.0/99",
+            "http://x",
+            "a b,c*d",
+            "*corp.test",
+            "x:port",
+            ".",
+        ] {
             let mut problems = Vec::new();
             Bypass::parse(list, &mut problems);
             assert!(!problems.is_empty(), "{list}");

@@ -52,15 +52,15 @@ pub(super) fn encode(request: &Request<'_>) -> Bytes {
             wire.extend_from_slice(part);
         }
     };
-    put(&[
-        method.as_str().as_bytes(),
-        b" ",
-        target.path().as_bytes(),
-    ]);
+    put(&[method.as_str().as_bytes(), b" ", target.path().as_bytes()]);
     if let Some(query) = target.query() {
         put(&[b"?", query.as_bytes()]);
     }
-    put(&[b" HTTP/1.1\r\nhost: ", target.authority().as_bytes(), b"\r\n"]);
+    put(&[
+        b" HTTP/1.1\r\nhost: ",
+        target.authority().as_bytes(),
+        b"\r\n",
+    ]);
     put(&[b"accept-encoding: identity\r\n"]);
     if !headers.contains_key(USER_AGENT) {
         let agent = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
@@ -70,7 +70,11 @@ pub(super) fn encode(request: &Request<'_>) -> Bytes {
         put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
     }
     if !body.is_empty() || matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
-        put(&[b"content-length: ", body.len().to_string().as_bytes(), b"\r\n"]);
+        put(&[
+            b"content-length: ",
+            body.len().to_string().as_bytes(),
+            b"\r\n",
+        ]);
     }
     put(&[b"\r\n", body]);
     wire.freeze()
@@ -345,7 +349,11 @@ mod tests {
             .unwrap();
         let mut wire = wire;
         match runtime.block_on(read(&mut wire, &Method::GET, 16)) {
-            Ok(a) => Ok((a.response.status().as_u16(), a.response.into_body(), a.reusable)),
+            Ok(a) => Ok((
+                a.response.status().as_u16(),
+                a.response.into_body(),
+                a.reusable,
+            )),
             Err(ReadError::Silent) => Err("silent".into()),
             Err(ReadError::Broken(error)) => Err(error.to_string()),
         }
@@ -380,15 +388,26 @@ mod tests {
             "ok",
             false,
         );
-        check("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", "ok", false);
-        check("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1", "ok", false);
+        check(
+            "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
+            "ok",
+            false,
+        );
+        check(
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1",
+            "ok",
+            false,
+        );
     }
 
     #[test]
     fn an_answer_cut_short_is_never_whole() {
         refuses("", "silent");
         refuses("HTTP/1.1 200", "cut short");
-        refuses("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok", "cut short");
+        refuses(
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok",
+            "cut short",
+        );
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
         for end in 1..chunked.len() {
             refuses(&chunked[..end], "cut short");
@@ -400,14 +419,26 @@ mod tests {
         let head = "HTTP/1.1 200 OK\r\n";
         let cases = [
             ("\r\nok", "neither"),
-            ("content-length: 2\r\ncontent-length: 2\r\n\r\nok", "more than one"),
+            (
+                "content-length: 2\r\ncontent-length: 2\r\n\r\nok",
+                "more than one",
+            ),
             ("content-length: 2, 2\r\n\r\nok", "not a number"),
             ("content-length: +2\r\n\r\nok", "not a number"),
             ("content-length: -2\r\n\r\nok", "not a number"),
-            ("content-length: 99999999999999999999\r\n\r\nok", "not a number"),
-            ("content-length: 2\r\ntransfer-encoding: chunked\r\n\r\nok", "both"),
+            (
+                "content-length: 99999999999999999999\r\n\r\nok",
+                "not a number",
+            ),
+            (
+                "content-length: 2\r\ntransfer-encoding: chunked\r\n\r\nok",
+                "both",
+            ),
             ("transfer-encoding: gzip, chunked\r\n\r\n", "alone"),
-            ("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n", "alone"),
+            (
+                "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
+                "alone",
+            ),
             ("transfer-encoding: identity\r\n\r\nok", "alone"),
         ];
         for (rest, because) in cases {
@@ -427,7 +458,10 @@ mod tests {
             "2\r\nokk\r\n0\r\n\r\n",
             "fffffffffffffffff\r\nok",
         ] {
-            assert!(answer(format!("{head}{chunks}").as_bytes()).is_err(), "{chunks}");
+            assert!(
+                answer(format!("{head}{chunks}").as_bytes()).is_err(),
+                "{chunks}"
+            );
         }
     }
 
@@ -459,7 +493,10 @@ mod tests {
             body: Bytes::from_static(b"a=b"),
         });
         let wire = String::from_utf8(wire.to_vec()).unwrap();
-        assert!(wire.starts_with("POST /token?x=1 HTTP/1.1\r\nhost: a.test\r\n"), "{wire}");
+        assert!(
+            wire.starts_with("POST /token?x=1 HTTP/1.1\r\nhost: a.test\r\n"),
+            "{wire}"
+        );
         assert!(wire.ends_with("\r\n\r\na=b"));
         assert_eq!(wire.matches(": 7\r\n").count(), 1, "{wire}");
         assert!(wire.contains("\r\ncontent-length: 3\r\n"));

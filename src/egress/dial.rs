@@ -191,9 +191,39 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
 
     use super::*;
+
+    async fn pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(client, listener.accept());
+        (Stream::Plain(client.unwrap()), server.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn what_a_closed_peer_was_sent_is_unacknowledged() {
+        let (mut stream, server) = pair().await;
+        drop(server);
+        // The kernel may refuse at once or answer with a reset.
+        let _ = stream.write_all(b"POST").await;
+        let _ = stream.read(&mut [0]).await;
+        assert!(stream.unacknowledged());
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_read_is_acknowledged() {
+        let (mut stream, mut server) = pair().await;
+        stream.write_all(b"POST").await.unwrap();
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        drop(server);
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        assert!(!stream.unacknowledged());
+    }
 
     #[tokio::test]
     async fn an_address_that_refuses_does_not_hide_the_next() {

@@ -165,10 +165,17 @@ mod tests {
     fn reads_a_proxy() {
         check("", None);
         check("http://proxy.test:3128", Some(("proxy.test", 3128, None)));
-        check("http://[2001:db8::1]:3128/", Some(("2001:db8::1", 3128, None)));
+        check(
+            "http://[2001:db8::1]:3128/",
+            Some(("2001:db8::1", 3128, None)),
+        );
         check(
             "http://Aladdin:open%20sesame@proxy.test:3128",
-            Some(("proxy.test", 3128, Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="))),
+            Some((
+                "proxy.test",
+                3128,
+                Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+            )),
         );
     }
 

@@ -157,13 +157,11 @@ impl Target {
 }
 
 fn is_loopback(host: &str, ip: Option<IpAddr>) -> bool {
-    match ip {
-        Some(ip) => ip.to_canonical().is_loopback(),
-        None => {
-            let host = host.strip_suffix('.').unwrap_or(host);
-            host == "localhost" || host.ends_with(".localhost")
-        }
+    if let Some(ip) = ip {
+        return ip.to_canonical().is_loopback();
     }
+    // Not its subdomains: resolvers differ on those, and plain http must not leave the machine.
+    host.strip_suffix('.').unwrap_or(host) == "localhost"
 }
 
 /// Without the query, which may hold what must not be logged.
@@ -196,6 +194,7 @@ mod tests {
         check("http://localhost:81/", Ok("http://localhost:81/"));
         check("http://[::1]:81/", Ok("http://[::1]:81/"));
         check("http://login.test/", Err(TargetError::PlainHttp));
+        check("http://a.localhost/", Err(TargetError::PlainHttp));
         check("http://localhost.evil.test/", Err(TargetError::PlainHttp));
         check("http://127.0.0.1.evil.test/", Err(TargetError::PlainHttp));
     }

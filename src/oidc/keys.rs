@@ -174,9 +174,9 @@ fn unsigned(text: &str) -> Option<Vec<u8>> {
 
 /// The length of a number without leading zero bytes, in bits.
 fn bits(number: &[u8]) -> usize {
-    number.first().map_or(0, |first| {
-        number.len() * 8 - first.leading_zeros() as usize
-    })
+    number
+        .first()
+        .map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
 
 #[cfg(test)]
@@ -277,6 +277,26 @@ mod tests {
         assert!(!belongs(template, ours, None));
         assert!(belongs(Some(ours), ours, Some("t")));
         assert!(!belongs(Some("https://i.test/u/v2.0"), ours, Some("t")));
+    }
+
+    #[test]
+    fn verifies_what_wycheproof_calls_valid_and_nothing_else() {
+        let vectors = include_str!("../../tests/vectors/wycheproof-jws-rsa.json");
+        let groups: Vec<Value> = serde_json::from_str(vectors).unwrap();
+        let mut counts = (0, 0);
+        for group in &groups {
+            let document = json!({ "keys": [group["public"]] }).to_string();
+            let set = KeySet::parse(document.as_bytes()).unwrap_or_default();
+            for test in group["tests"].as_array().unwrap() {
+                // Their payloads are no claims: only form, key and signature are judged.
+                let accepted = Unverified::parse(test["jws"].as_str().unwrap())
+                    .is_ok_and(|token| set.find(&token.kid).is_some_and(|k| k.verifies(&token)));
+                let expect = test["result"] == "valid" && group["public"]["alg"] == "RS256";
+                assert_eq!(accepted, expect, "{}", test["tcId"]);
+                *(if expect { &mut counts.0 } else { &mut counts.1 }) += 1;
+            }
+        }
+        assert_eq!(counts, (8, 310));
     }
 
     proptest! {

@@ -141,6 +141,12 @@ impl KeySource {
         }))
     }
 
+    /// Returns where the keys come from.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.0.jwks
+    }
+
     /// Fetches at once and then again and again, until `shutdown` turns true or its sender is gone.
     pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
         let refreshing = async {

@@ -1,0 +1,517 @@
+//! The AADSTS errors: numbers, words, and how each of three audiences gets them.
+//!
+//! The token endpoint answers JSON, the authorize endpoint redirects or shows a page. Which of the
+//! two is decided by the caller; this file only knows the texts and their renderings.
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::clock::entra_timestamp;
+use crate::reply;
+
+/// One refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Aadsts {
+    pub(super) code: u32,
+    /// The OAuth `error`.
+    pub(super) error: &'static str,
+    /// The status at the token endpoint.
+    pub(super) status: StatusCode,
+    text: String,
+}
+
+impl Aadsts {
+    fn new(code: u32, error: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            error,
+            status: StatusCode::BAD_REQUEST,
+            text: text.into(),
+        }
+    }
+
+    fn unauthorized(mut self) -> Self {
+        self.status = StatusCode::UNAUTHORIZED;
+        self
+    }
+
+    pub(super) fn missing_parameter(name: &str) -> Self {
+        Self::new(
+            900_144,
+            "invalid_request",
+            format!("The request body must contain the following parameter: '{name}'."),
+        )
+    }
+
+    pub(super) fn duplicated(name: &str) -> Self {
+        Self::new(
+            9_000_411,
+            "invalid_request",
+            format!("The request is not properly formatted. The parameter '{name}' is duplicated."),
+        )
+    }
+
+    pub(super) fn unknown_tenant(tenant: &str) -> Self {
+        Self::new(
+            90_002,
+            "invalid_tenant",
+            format!(
+                "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID \
+                 and are signing into the correct cloud. Check with your subscription \
+                 administrator, this may happen if there are no active subscriptions for the tenant."
+            ),
+        )
+    }
+
+    pub(super) fn unknown_app(app: &str, tenant: &str) -> Self {
+        Self::new(
+            700_016,
+            "unauthorized_client",
+            format!(
+                "Application with identifier '{app}' was not found in the directory '{tenant}'. \
+                 This can happen if the application has not been installed by the administrator of \
+                 the tenant or consented to by any user in the tenant. You may have sent your \
+                 authentication request to the wrong tenant."
+            ),
+        )
+    }
+
+    pub(super) fn no_reply_address() -> Self {
+        Self::new(900_971, "invalid_request", "No reply address provided.")
+    }
+
+    pub(super) fn malformed_redirect() -> Self {
+        Self::new(
+            90_102,
+            "invalid_request",
+            "'redirect_uri' value must be a valid absolute URI.",
+        )
+    }
+
+    pub(super) fn redirect_mismatch(uri: &str, app: &str) -> Self {
+        Self::new(
+            50_011,
+            "invalid_request",
+            format!(
+                "The redirect URI '{uri}' specified in the request does not match the redirect URIs \
+                 configured for the application '{app}'. Make sure the redirect URI sent in the \
+                 request matches one added to your application in the Azure portal. Navigate to \
+                 https://aka.ms/redirectUriMismatchError to learn more about how to fix this."
+            ),
+        )
+    }
+
+    pub(super) fn response_type_not_enabled() -> Self {
+        Self::new(
+            700_054,
+            "unsupported_response_type",
+            "response_type 'id_token' is not enabled for the application.",
+        )
+    }
+
+    pub(super) fn unsupported_response_type(value: &str) -> Self {
+        Self::new(
+            70_005,
+            "unsupported_response_type",
+            format!("The response_type '{value}' is not supported."),
+        )
+    }
+
+    pub(super) fn unsupported_response_mode(value: &str) -> Self {
+        Self::new(
+            70_007,
+            "unsupported_response_mode",
+            format!("'{value}' is not a supported value of 'response_mode'."),
+        )
+    }
+
+    pub(super) fn unsupported_prompt() -> Self {
+        Self::new(90_023, "invalid_request", "Unsupported 'prompt' value.")
+    }
+
+    pub(super) fn resource_unsupported() -> Self {
+        Self::new(
+            901_002,
+            "invalid_request",
+            "The 'resource' request parameter is not supported.",
+        )
+    }
+
+    pub(super) fn resource_mismatch() -> Self {
+        Self::new(
+            9_010_010,
+            "invalid_target",
+            "The resource parameter provided in the request doesn't match with the requested scopes.",
+        )
+    }
+
+    pub(super) fn unknown_resource(resource: &str, tenant: &str) -> Self {
+        Self::new(
+            500_011,
+            "invalid_resource",
+            format!(
+                "The resource principal named {resource} was not found in the tenant named \
+                 {tenant}. This can happen if the application has not been installed by the \
+                 administrator of the tenant or consented to by any user in the tenant. You might \
+                 have sent your authentication request to the wrong tenant."
+            ),
+        )
+    }
+
+    pub(super) fn unknown_scope(client: &str, scope: &str, resource: &str) -> Self {
+        Self::new(
+            650_053,
+            "invalid_client",
+            format!(
+                "The application '{client}' asked for scope '{scope}' that doesn't exist on the \
+                 resource '{resource}'. Contact the app vendor."
+            ),
+        )
+    }
+
+    pub(super) fn default_with_specific(scope: &str) -> Self {
+        Self::new(
+            70_011,
+            "invalid_scope",
+            format!(
+                "The provided request must include a 'scope' input parameter. The provided value \
+                 for the input parameter 'scope' is not valid. The scope {scope} is not valid. \
+                 .default scope can't be combined with resource-specific scopes."
+            ),
+        )
+    }
+
+    pub(super) fn several_resources(scope: &str) -> Self {
+        Self::new(
+            28_000,
+            "invalid_request",
+            format!(
+                "Provided value for the input parameter scope is not valid because it contains \
+                 more than one resource. Scope {scope} is not valid."
+            ),
+        )
+    }
+
+    pub(super) fn several_resources_bound() -> Self {
+        Self::new(
+            28_003,
+            "invalid_request",
+            "Provided value for the input parameter scope cannot be empty when requesting an \
+             access token using the provided authorization code. Please specify a valid scope.",
+        )
+    }
+
+    pub(super) fn spa_needs_pkce() -> Self {
+        Self::new(
+            9_002_325,
+            "invalid_request",
+            "Proof Key for Code Exchange is required for cross-origin authorization code redemption.",
+        )
+    }
+
+    pub(super) fn challenge_invalid() -> Self {
+        Self::new(
+            501_491,
+            "invalid_request",
+            "The size of the Code_Challenge parameter is invalid.",
+        )
+    }
+
+    pub(super) fn sign_in_needed() -> Self {
+        Self::new(
+            50_058,
+            "login_required",
+            "Session information is not sufficient for single-sign-on.",
+        )
+    }
+
+    pub(super) fn consent_needed(error: &'static str, app: &str, name: &str) -> Self {
+        Self::new(
+            65_001,
+            error,
+            format!(
+                "The user or administrator has not consented to use the application with ID \
+                 '{app}' named '{name}'. Send an interactive authorization request for this user \
+                 and resource."
+            ),
+        )
+    }
+
+    pub(super) fn consent_declined() -> Self {
+        Self::new(
+            65_004,
+            "access_denied",
+            "User declined to consent to access the app.",
+        )
+    }
+
+    pub(super) fn admin_request_needed() -> Self {
+        Self::new(
+            90_095,
+            "access_denied",
+            "Admin consent is required. Admin consent request has been enabled for this tenant.",
+        )
+    }
+
+    pub(super) fn admin_needed(app: &str) -> Self {
+        Self::new(
+            90_094,
+            "access_denied",
+            format!(
+                "{app} needs permission to access resources in your organization that only an \
+                 admin can grant. Please ask an admin to grant permission to this app before you \
+                 can use it."
+            ),
+        )
+    }
+
+    pub(super) fn post_only(method: &str) -> Self {
+        Self::new(
+            900_561,
+            "invalid_request",
+            format!("The endpoint only accepts POST requests. Received a {method} request."),
+        )
+    }
+
+    pub(super) fn unsupported_grant(value: &str) -> Self {
+        Self::new(
+            70_003,
+            "unsupported_grant_type",
+            format!("The app requested an unsupported grant type '{value}'."),
+        )
+    }
+
+    pub(super) fn cross_origin(origin: &str) -> Self {
+        Self::new(
+            9_002_326,
+            "invalid_request",
+            format!(
+                "Cross-origin token redemption is permitted only for the 'Single-Page Application' \
+                 client-type. Request origin: '{origin}'."
+            ),
+        )
+    }
+
+    pub(super) fn same_origin() -> Self {
+        Self::new(
+            9_002_327,
+            "invalid_request",
+            "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via \
+             cross-origin requests.",
+        )
+    }
+
+    pub(super) fn secret_missing() -> Self {
+        Self::new(
+            7_000_218,
+            "invalid_client",
+            "The request body must contain the following parameter: 'client_assertion' or \
+             'client_secret'.",
+        )
+        .unauthorized()
+    }
+
+    pub(super) fn secret_wrong(app: &str) -> Self {
+        Self::new(
+            7_000_215,
+            "invalid_client",
+            format!(
+                "Invalid client secret provided. Ensure the secret being sent in the request is \
+                 the client secret value, not the client secret ID, for a secret added to app \
+                 '{app}'."
+            ),
+        )
+        .unauthorized()
+    }
+
+    pub(super) fn secret_on_public() -> Self {
+        Self::new(
+            700_025,
+            "invalid_client",
+            "Client is public so neither 'client_assertion' nor 'client_secret' should be \
+             presented.",
+        )
+        .unauthorized()
+    }
+
+    pub(super) fn code_malformed() -> Self {
+        Self::new(
+            9_002_313,
+            "invalid_grant",
+            "Invalid request. Request is malformed or invalid.",
+        )
+    }
+
+    pub(super) fn grant_expired() -> Self {
+        Self::new(
+            70_008,
+            "invalid_grant",
+            "The provided authorization code or refresh token has expired due to inactivity. Send \
+             a new interactive authorization request for this user and resource.",
+        )
+    }
+
+    pub(super) fn grant_revoked() -> Self {
+        Self::new(
+            50_173,
+            "invalid_grant",
+            "The provided grant has expired due to it being revoked, a fresh auth token is needed. \
+             The user might have changed or reset their password.",
+        )
+    }
+
+    pub(super) fn code_redeemed() -> Self {
+        Self::new(
+            54_005,
+            "invalid_grant",
+            "OAuth2 Authorization code was already redeemed, please retry with a new valid code or \
+             use an existing refresh token.",
+        )
+    }
+
+    pub(super) fn client_mismatch() -> Self {
+        Self::new(
+            700_005,
+            "invalid_grant",
+            "The provided Authorization Code is intended to use against other application.",
+        )
+    }
+
+    pub(super) fn reply_address_mismatch(given: &str, bound: &str) -> Self {
+        Self::new(
+            500_112,
+            "invalid_client",
+            format!(
+                "The reply address '{given}' does not match the reply address '{bound}' provided \
+                 when requesting Authorization code."
+            ),
+        )
+    }
+
+    pub(super) fn verifier_missing() -> Self {
+        Self::new(
+            50_148,
+            "invalid_grant",
+            "The code_verifier does not match the code_challenge supplied in the authorization \
+             request for PKCE.",
+        )
+    }
+
+    pub(super) fn verifier_mismatch() -> Self {
+        Self::new(
+            501_481,
+            "invalid_grant",
+            "The Code_Verifier does not match the code_challenge supplied in the authorization \
+             request.",
+        )
+    }
+
+    pub(super) fn token_for_itself(app: &str, name: &str) -> Self {
+        Self::new(
+            90_009,
+            "invalid_request",
+            format!(
+                "Application '{app}'({name}) is requesting a token for itself. This scenario is \
+                 supported only if resource is specified using the GUID based App Identifier."
+            ),
+        )
+    }
+
+    pub(super) fn temporarily_unavailable() -> Self {
+        Self::new(
+            90_033,
+            "temporarily_unavailable",
+            "A transient error has occurred. Please try again.",
+        )
+    }
+}
+
+/// What separates the parts of an `error_description`; older answers carry line breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Separator {
+    /// `\r\n`.
+    #[default]
+    LineBreak,
+    /// One space, as in newer answers.
+    Space,
+}
+
+/// An error with the ids and the time of one answer.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) aadsts: Aadsts,
+    pub(super) trace: String,
+    pub(super) correlation: String,
+    timestamp: String,
+    separator: Separator,
+}
+
+/// The JSON of the token endpoint, in the order in which Entra writes it.
+#[derive(Serialize)]
+struct Document<'a> {
+    error: &'a str,
+    error_description: String,
+    error_codes: [u32; 1],
+    timestamp: &'a str,
+    trace_id: &'a str,
+    correlation_id: &'a str,
+    error_uri: String,
+}
+
+impl Told {
+    pub(super) fn new(aadsts: Aadsts, now: i64, separator: Separator) -> Self {
+        Self {
+            aadsts,
+            trace: Uuid::new_v4().to_string(),
+            correlation: Uuid::new_v4().to_string(),
+            timestamp: entra_timestamp(now),
+            separator,
+        }
+    }
+
+    /// `AADSTS50011: The redirect URI …`, without ids.
+    pub(super) fn message(&self) -> String {
+        format!("AADSTS{}: {}", self.aadsts.code, self.aadsts.text)
+    }
+
+    pub(super) fn description(&self) -> String {
+        let separator = match self.separator {
+            Separator::LineBreak => "\r\n",
+            Separator::Space => " ",
+        };
+        format!(
+            "{}{separator}Trace ID: {}{separator}Correlation ID: {}{separator}Timestamp: {}",
+            self.message(),
+            self.trace,
+            self.correlation,
+            self.timestamp
+        )
+    }
+
+    pub(super) fn uri(&self, authority: &str) -> String {
+        format!("{authority}/error?code={}", self.aadsts.code)
+    }
+
+    /// The answer of the token endpoint.
+    pub(super) fn json(&self, authority: &str) -> Response<Body> {
+        self.json_with_status(authority, self.aadsts.status)
+    }
+
+    pub(super) fn json_with_status(&self, authority: &str, status: StatusCode) -> Response<Body> {
+        reply::json(
+            status,
+            "application/json; charset=utf-8",
+            &Document {
+                error: self.aadsts.error,
+                error_description: self.description(),
+                error_codes: [self.aadsts.code],
+                timestamp: &self.timestamp,
+                trace_id: &self.trace,
+                correlation_id: &self.correlation,
+                error_uri: self.uri(authority),
+            },
+        )
+    }
+}

@@ -1,0 +1,493 @@
+//! The token endpoint: codes and refresh tokens against access, id and refresh tokens.
+
+use aws_lc_rs::digest;
+use axum::body::Body;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use http::{Method, Response, StatusCode};
+use serde::Serialize;
+
+use super::claims::{self, Subject, Validity};
+use super::directory::{App, Directory, GRAPH, Platform, User};
+use super::error::Aadsts;
+use super::fault::Fault;
+use super::jwt;
+use super::params::Params;
+use super::scope::{Form, Scope};
+use super::state::{Challenge, Code, Refresh, ResourceMode, State, random, random_below, seconds};
+use crate::net::lock;
+use crate::record::Recorded;
+use crate::reply;
+
+/// What a code or a refresh token was issued for.
+struct Bound {
+    client: String,
+    oid: String,
+    scope: String,
+    nonce: Option<String>,
+    platform: Platform,
+    refreshing: bool,
+}
+
+/// How a client identified itself.
+struct Credentials {
+    id: String,
+    secret: Option<String>,
+}
+
+/// A success, in the order in which Entra writes it.
+#[derive(Serialize)]
+struct Tokens {
+    token_type: &'static str,
+    scope: String,
+    expires_in: i64,
+    ext_expires_in: i64,
+    access_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+}
+
+/// Answers a token request; `fault` may change what a success contains.
+pub(super) fn token(
+    state: &State,
+    segment: &str,
+    request: &Recorded,
+    fault: Option<&Fault>,
+) -> Response<Body> {
+    let mut response = match exchange(state, segment, request, fault) {
+        Ok(tokens) => reply::json(StatusCode::OK, "application/json; charset=utf-8", &tokens),
+        Err(aadsts) => state.tell(aadsts).json(&state.authority),
+    };
+    decorate(&mut response);
+    response
+}
+
+fn exchange(
+    state: &State,
+    segment: &str,
+    request: &Recorded,
+    fault: Option<&Fault>,
+) -> Result<Tokens, Aadsts> {
+    if request.method != Method::POST {
+        return Err(Aadsts::post_only(request.method.as_str()));
+    }
+    let is_form = request
+        .header(CONTENT_TYPE.as_str())
+        .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
+    let form = if is_form {
+        Params::parse(&request.body)
+    } else {
+        Params::default()
+    };
+    let grant = form
+        .find("grant_type")
+        .ok_or_else(|| Aadsts::missing_parameter("grant_type"))?;
+    if let Some(name) = form.repeated() {
+        return Err(Aadsts::duplicated(name));
+    }
+    let directory = state.directory();
+    if !directory.answers_for(segment) {
+        return Err(Aadsts::unknown_tenant(segment));
+    }
+    let credentials = credentials(&form, request)?;
+    let client = directory
+        .app(&credentials.id)
+        .ok_or_else(|| Aadsts::unknown_app(&credentials.id, &directory.tenant))?;
+
+    let handle = match grant {
+        "authorization_code" => "code",
+        "refresh_token" => "refresh_token",
+        other => return Err(Aadsts::unsupported_grant(other)),
+    };
+    let handle = form
+        .find(handle)
+        .ok_or_else(|| Aadsts::missing_parameter(handle))?;
+    let refreshing = grant == "refresh_token";
+    let platform = platform(state, client, handle, refreshing);
+    check_origin(platform, request)?;
+    check_secret(platform, client, credentials.secret.as_deref())?;
+    check_resource(state, &directory, client, &form, handle, refreshing)?;
+    if fault == Some(&Fault::Revoked) {
+        return Err(Aadsts::grant_revoked());
+    }
+    let bound = if refreshing {
+        refresh(state, client, handle)?
+    } else {
+        redeem(state, client, handle, &form)?
+    };
+    let text = form.find("scope").unwrap_or(&bound.scope);
+    let scope = effective_scope(&directory, client, &bound, &form, text)?;
+    mint(state, &directory, client, &bound, &scope, text, fault)
+}
+
+/// Reads who the client is: from the form, or from HTTP Basic.
+fn credentials(form: &Params, request: &Recorded) -> Result<Credentials, Aadsts> {
+    let basic = request
+        .header(AUTHORIZATION.as_str())
+        .and_then(|value| value.strip_prefix("Basic "))
+        .and_then(|encoded| STANDARD.decode(encoded).ok())
+        .and_then(|decoded| String::from_utf8(decoded).ok());
+    let (basic_id, basic_secret) = match basic.as_deref().and_then(|pair| pair.split_once(':')) {
+        Some((id, secret)) => (Some(id), Some(secret)),
+        None => (None, None),
+    };
+    let id = form
+        .find("client_id")
+        .or(basic_id)
+        .ok_or_else(|| Aadsts::missing_parameter("client_id"))?;
+    let secret = form
+        .find("client_secret")
+        .or_else(|| form.find("client_assertion"))
+        .or(basic_secret);
+    Ok(Credentials {
+        id: id.to_owned(),
+        secret: secret.map(str::to_owned),
+    })
+}
+
+/// Returns the platform that a code or refresh token belongs to, or else the client's own.
+fn platform(state: &State, client: &App, handle: &str, refreshing: bool) -> Platform {
+    let bound = if refreshing {
+        lock(&state.refresh_tokens)
+            .find(handle)
+            .map(|refresh| refresh.platform)
+    } else {
+        lock(&state.codes).find(handle).map(|code| code.platform)
+    };
+    bound.unwrap_or_else(|| {
+        let native = client
+            .redirects
+            .iter()
+            .find(|(platform, _)| *platform == Platform::Native);
+        native
+            .or_else(|| client.redirects.first())
+            .map_or(Platform::Native, |(platform, _)| *platform)
+    })
+}
+
+fn check_origin(platform: Platform, request: &Recorded) -> Result<(), Aadsts> {
+    match (platform, request.header(ORIGIN.as_str())) {
+        (Platform::Spa, None) => Err(Aadsts::same_origin()),
+        (Platform::Native | Platform::Web, Some(origin)) => Err(Aadsts::cross_origin(origin)),
+        (Platform::Spa, Some(_)) | (_, None) => Ok(()),
+    }
+}
+
+fn check_secret(platform: Platform, client: &App, secret: Option<&str>) -> Result<(), Aadsts> {
+    match (platform, secret) {
+        (Platform::Web, None) => Err(Aadsts::secret_missing()),
+        (Platform::Web, Some(secret)) if client.secrets.iter().any(|known| known == secret) => {
+            Ok(())
+        }
+        (Platform::Web, Some(_)) => Err(Aadsts::secret_wrong(&client.id)),
+        (Platform::Native | Platform::Spa, Some(_)) => Err(Aadsts::secret_on_public()),
+        (Platform::Native | Platform::Spa, None) => Ok(()),
+    }
+}
+
+/// Holds a `resource` against the scope of the request, or against the one bound before.
+fn check_resource(
+    state: &State,
+    directory: &Directory,
+    client: &App,
+    form: &Params,
+    handle: &str,
+    refreshing: bool,
+) -> Result<(), Aadsts> {
+    let Some(resource) = form.find("resource") else {
+        return Ok(());
+    };
+    match state.settings.resource_mode {
+        ResourceMode::Ignore => Ok(()),
+        ResourceMode::Legacy => Err(Aadsts::resource_unsupported()),
+        ResourceMode::Enforce => {
+            let bound = if refreshing {
+                lock(&state.refresh_tokens)
+                    .find(handle)
+                    .map(|refresh| refresh.scope.clone())
+            } else {
+                lock(&state.codes)
+                    .find(handle)
+                    .map(|code| code.scope.clone())
+            };
+            let text = form.find("scope").map(str::to_owned).or(bound);
+            let admitted = text
+                .and_then(|text| Scope::parse(&text, client, directory).ok())
+                .is_some_and(|scope| scope.admits_resource(resource, directory));
+            if admitted {
+                Ok(())
+            } else {
+                Err(Aadsts::resource_mismatch())
+            }
+        }
+    }
+}
+
+/// Takes a code, which ends it even when a later check fails.
+fn redeem(state: &State, client: &App, handle: &str, form: &Params) -> Result<Bound, Aadsts> {
+    let now = state.clock.now();
+    let mut codes = lock(&state.codes);
+    let code = codes.find_mut(handle).ok_or_else(Aadsts::code_malformed)?;
+    if code.redeemed {
+        return Err(Aadsts::code_redeemed());
+    }
+    if now.saturating_sub(code.issued) > seconds(state.settings.code_lifetime) {
+        return Err(Aadsts::grant_expired());
+    }
+    if code.client != client.id {
+        return Err(Aadsts::client_mismatch());
+    }
+    let given = form.find("redirect_uri").unwrap_or_default();
+    if given != code.redirect_uri {
+        return Err(Aadsts::reply_address_mismatch(given, &code.redirect_uri));
+    }
+    check_verifier(code, form.find("code_verifier"))?;
+    code.redeemed = true;
+    Ok(Bound {
+        client: code.client.clone(),
+        oid: code.oid.clone(),
+        scope: code.scope.clone(),
+        nonce: code.nonce.clone(),
+        platform: code.platform,
+        refreshing: false,
+    })
+}
+
+fn check_verifier(code: &Code, verifier: Option<&str>) -> Result<(), Aadsts> {
+    let (Some(challenge), Some(verifier)) = (&code.challenge, verifier) else {
+        return if code.challenge.is_none() && verifier.is_none() {
+            Ok(())
+        } else {
+            Err(Aadsts::verifier_missing())
+        };
+    };
+    let matches = match challenge {
+        Challenge::Plain(expected) => expected == verifier,
+        Challenge::S256(expected) => {
+            let hash = digest::digest(&digest::SHA256, verifier.as_bytes());
+            *expected == URL_SAFE_NO_PAD.encode(hash)
+        }
+    };
+    if matches {
+        Ok(())
+    } else {
+        Err(Aadsts::verifier_mismatch())
+    }
+}
+
+/// Uses a refresh token, which does not end it.
+fn refresh(state: &State, client: &App, handle: &str) -> Result<Bound, Aadsts> {
+    let now = state.clock.now();
+    let tokens = lock(&state.refresh_tokens);
+    let token = tokens.find(handle).ok_or_else(Aadsts::code_malformed)?;
+    if token.revoked {
+        return Err(Aadsts::grant_revoked());
+    }
+    // Fixed for a script in a browser, whatever the tenant allows others.
+    let lifetime = match token.platform {
+        Platform::Spa => 86_400,
+        Platform::Native | Platform::Web => seconds(state.settings.refresh_lifetime),
+    };
+    if now.saturating_sub(token.issued) > lifetime {
+        return Err(Aadsts::grant_expired());
+    }
+    if token.client != client.id {
+        return Err(Aadsts::client_mismatch());
+    }
+    Ok(Bound {
+        client: token.client.clone(),
+        oid: token.oid.clone(),
+        scope: token.scope.clone(),
+        nonce: None,
+        platform: token.platform,
+        refreshing: true,
+    })
+}
+
+/// Reads the scope that tokens are minted for, and makes the checks on it.
+fn effective_scope(
+    directory: &Directory,
+    client: &App,
+    bound: &Bound,
+    form: &Params,
+    text: &str,
+) -> Result<Scope, Aadsts> {
+    let scope = Scope::parse(text, client, directory)?;
+    if scope.apis.len() > 1 {
+        return Err(if form.find("scope").is_some() {
+            Aadsts::several_resources(text)
+        } else {
+            Aadsts::several_resources_bound()
+        });
+    }
+    let missing = scope.not_consented(client, &bound.oid, directory);
+    if !missing.is_empty() {
+        return Err(Aadsts::consent_needed(
+            "invalid_grant",
+            &client.id,
+            &client.name,
+        ));
+    }
+    let for_itself = scope
+        .apis
+        .iter()
+        .any(|asked| asked.resource == client.id && asked.form == Form::Uri);
+    if bound.refreshing && for_itself {
+        return Err(Aadsts::token_for_itself(&client.id, &client.name));
+    }
+    Ok(scope)
+}
+
+fn mint(
+    state: &State,
+    directory: &Directory,
+    client: &App,
+    bound: &Bound,
+    scope: &Scope,
+    text: &str,
+    fault: Option<&Fault>,
+) -> Result<Tokens, Aadsts> {
+    let user: &User = directory
+        .user(&bound.oid)
+        .ok_or_else(Aadsts::grant_revoked)?;
+    let asked = scope.apis.first();
+    let api = directory
+        .app(asked.map_or(GRAPH, |asked| asked.resource.as_str()))
+        .ok_or_else(Aadsts::code_malformed)?;
+    let key = state.key(0);
+    let now = state.clock.now();
+    let issuer = state.issuer(&directory.tenant);
+    let subject = Subject {
+        tenant: &directory.tenant,
+        issuer: &issuer,
+        client,
+        user,
+    };
+    let lifetime = match state.settings.access_lifetime {
+        Some(lifetime) => seconds(lifetime),
+        None => i64::from(3_600 + random_below(1_800)),
+    };
+    let scp = asked.map_or_else(
+        || without_offline_access(scope).join(" "),
+        |asked| asked.names.join(" "),
+    );
+    let access_token = claims::access_token(
+        &key,
+        &subject,
+        api,
+        &scp,
+        Validity {
+            now,
+            expires: now + lifetime,
+        },
+    );
+    let id_token = scope.has_oidc("openid").then(|| {
+        let validity = Validity {
+            now,
+            expires: now + seconds(state.settings.id_lifetime),
+        };
+        let email = scope.has_oidc("email");
+        jwt::sign(
+            &key,
+            &claims::id_token(&subject, validity, bound.nonce.as_deref(), email),
+        )
+    });
+    let id_token = match fault {
+        Some(Fault::NoIdToken) => None,
+        Some(Fault::IdToken(other)) => Some(other.clone()),
+        _ => id_token,
+    };
+    let refresh_token = scope.has_oidc("offline_access").then(|| {
+        let token = format!("1.A{}", random(700));
+        lock(&state.refresh_tokens).insert(
+            token.clone(),
+            Refresh {
+                client: bound.client.clone(),
+                oid: bound.oid.clone(),
+                scope: text.to_owned(),
+                platform: bound.platform,
+                issued: now,
+                revoked: false,
+            },
+        );
+        token
+    });
+    Ok(Tokens {
+        token_type: "Bearer",
+        scope: echo(scope, api),
+        expires_in: lifetime - 1,
+        ext_expires_in: lifetime - 1,
+        access_token,
+        refresh_token,
+        id_token,
+    })
+}
+
+fn without_offline_access(scope: &Scope) -> Vec<&str> {
+    scope
+        .oidc
+        .iter()
+        .map(String::as_str)
+        .filter(|name| *name != "offline_access")
+        .collect()
+}
+
+/// Writes the granted scopes: with their prefix, except for Graph, whose answers also name the
+/// scopes of OpenID Connect.
+fn echo(scope: &Scope, api: &App) -> String {
+    let names = scope.apis.iter().flat_map(|asked| &asked.names);
+    if api.id == GRAPH {
+        let names = names.map(String::as_str);
+        names
+            .chain(without_offline_access(scope))
+            .collect::<Vec<_>>()
+            .join(" ")
+    } else {
+        let prefix = api.identifier_uris.first().unwrap_or(&api.id);
+        names
+            .map(|name| format!("{prefix}/{name}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// Adds the headers of the real endpoint, cookies included.
+fn decorate(response: &mut Response<Body>) {
+    let id = uuid::Uuid::new_v4().to_string();
+    for (name, value) in [
+        ("cache-control", "no-store, no-cache"),
+        ("pragma", "no-cache"),
+        ("expires", "-1"),
+        (
+            "strict-transport-security",
+            "max-age=31536000; includeSubDomains",
+        ),
+        ("x-content-type-options", "nosniff"),
+        ("p3p", "CP=\"DSP CUR OTPi IND OTRi ONL FIN\""),
+        ("x-ms-request-id", id.as_str()),
+        ("x-ms-ests-server", "2.1.11513.17 - WUS2 ProdSlices"),
+        ("x-xss-protection", "0"),
+    ] {
+        reply::set(response, name, value);
+    }
+    let cookies = [
+        format!(
+            "fpc={}; expires=Tue, 22-Dec-2026 00:00:00 GMT; path=/; secure; HttpOnly; SameSite=None",
+            random(24)
+        ),
+        format!(
+            "esctx={}; domain=.login.microsoftonline.com; path=/; secure; HttpOnly; SameSite=None",
+            random(120)
+        ),
+        "x-ms-gateway-slice=estsfd; path=/; secure; HttpOnly".to_owned(),
+        "stsservicecookie=estsfd; path=/; secure; HttpOnly".to_owned(),
+    ];
+    for cookie in cookies {
+        if let Ok(value) = cookie.parse() {
+            response.headers_mut().append("set-cookie", value);
+        }
+    }
+}

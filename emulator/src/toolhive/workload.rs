@@ -1,0 +1,490 @@
+//! One workload: its listener, its switches, and what a test can see of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::auth::{Guard, Oidc, admits_origin};
+use super::disconnect::{Board, Disconnect, Watch};
+use super::fault::{self, Fault, Faults};
+use super::process::Process;
+use super::streamable::Proxy;
+use crate::clock::{Clock, rfc3339};
+use crate::mcp::Instance;
+use crate::net::{Answer, Cut, Handler, Server, lock};
+use crate::record::{Log, Recorded};
+use crate::reply::{self, ReadError};
+
+/// Longest request body.
+const BODY_LIMIT: usize = 8 << 20;
+
+/// Which of ToolHive's proxies stands before the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// A server on standard input and output: MCP is at `/mcp` and nowhere else.
+    #[default]
+    Stdio,
+    /// A server that speaks HTTP itself: every path is passed on to it.
+    Transparent,
+}
+
+/// Settings of a workload that is about to start.
+#[derive(Debug)]
+pub struct Builder {
+    name: String,
+    replica: String,
+    kind: Kind,
+    oidc: Option<Oidc>,
+    port: u16,
+    idle: Duration,
+    keep_alive: Duration,
+    request_timeout: Duration,
+    session_ttl: Duration,
+}
+
+impl Builder {
+    /// Says which of several replicas this is.
+    #[must_use]
+    pub fn replica(mut self, replica: impl Into<String>) -> Self {
+        self.replica = replica.into();
+        self
+    }
+
+    /// Chooses the proxy; [`Kind::Stdio`] otherwise.
+    #[must_use]
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Asks every caller for a token. Without it everybody is let in, as in ToolHive.
+    #[must_use]
+    pub fn oidc(mut self, oidc: Oidc) -> Self {
+        self.oidc = Some(oidc);
+        self
+    }
+
+    /// Sets the port, any free one otherwise.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Sets after what time an idle connection is closed; 30 s otherwise.
+    #[must_use]
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Sets how often a standalone stream carries a comment; every 30 s otherwise.
+    #[must_use]
+    pub fn keep_alive(mut self, every: Duration) -> Self {
+        self.keep_alive = every;
+        self
+    }
+
+    /// Sets how long the server behind the proxy may take; 60 s otherwise.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Sets how long an unused session is known; two hours otherwise.
+    #[must_use]
+    pub fn session_ttl(mut self, ttl: Duration) -> Self {
+        self.session_ttl = ttl;
+        self
+    }
+
+    /// Starts the workload.
+    ///
+    /// # Errors
+    ///
+    /// When the port is taken.
+    #[expect(
+        clippy::unused_async,
+        reason = "needs a runtime, and says so like the other stand-ins"
+    )]
+    pub async fn start(self) -> io::Result<Workload> {
+        let guard = match self.oidc {
+            Some(oidc) => Some(Guard::new(oidc).map_err(io::Error::other)?),
+            None => None,
+        };
+        let instance = |generation| Instance {
+            workload: self.name.clone(),
+            replica: self.replica.clone(),
+            generation,
+        };
+        let process = Process::start(instance(1), self.session_ttl);
+        let mut inner = None;
+        let (name, replica, kind) = (self.name.clone(), self.replica.clone(), self.kind);
+        let server = Server::reserve(self.port, self.idle, |address| {
+            let made = Arc::new(Inner {
+                name,
+                replica,
+                kind,
+                address,
+                guard,
+                keep_alive: self.keep_alive,
+                request_timeout: self.request_timeout,
+                session_ttl: self.session_ttl,
+                process: Mutex::new(process),
+                generation: AtomicU32::new(1),
+                faults: Faults::default(),
+                log: Log::default(),
+                board: Arc::default(),
+                clock: Clock::new(),
+            });
+            inner = Some(Arc::clone(&made));
+            let handler: Handler =
+                Arc::new(move |request| Box::pin(Arc::clone(&made).serve(request)));
+            handler
+        })?;
+        let inner = inner.ok_or(io::ErrorKind::Other)?;
+        server.up()?;
+        Ok(Workload { inner, server })
+    }
+}
+
+struct Inner {
+    name: String,
+    replica: String,
+    kind: Kind,
+    address: SocketAddr,
+    guard: Option<Guard>,
+    keep_alive: Duration,
+    request_timeout: Duration,
+    session_ttl: Duration,
+    process: Mutex<Arc<Process>>,
+    generation: AtomicU32,
+    faults: Faults,
+    log: Log,
+    board: Arc<Board>,
+    clock: Clock,
+}
+
+impl Inner {
+    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        let (recorded, outcome) = reply::read(request, BODY_LIMIT).await;
+        self.log.push(recorded.clone());
+        match recorded.path.as_str() {
+            "/health" => return self.health(&recorded).await,
+            "/metrics" => {
+                return Ok(reply::go_error(
+                    StatusCode::NOT_FOUND,
+                    "Prometheus metrics are not enabled; start with \
+                     --otel-enable-prometheus-metrics-path",
+                ));
+            }
+            path if path.starts_with("/.well-known/") => return Ok(self.well_known(path)),
+            "/mcp" => {}
+            _ if self.kind == Kind::Transparent => {}
+            _ => return Ok(reply::go_error(StatusCode::NOT_FOUND, "404 page not found")),
+        }
+        match outcome {
+            Ok(()) => {}
+            Err(ReadError::TooLarge) => {
+                return Ok(reply::go_error(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "Request Entity Too Large",
+                ));
+            }
+            Err(ReadError::Broken) => return Err(Cut),
+        }
+        self.with_fault(&recorded).await
+    }
+
+    async fn with_fault(&self, request: &Recorded) -> Answer {
+        match self.faults.take(false) {
+            None => Ok(self.mcp(request).await),
+            Some(Fault::Hang) => {
+                let session = request.header("mcp-session-id").map(str::to_owned);
+                let _watch = Watch::new(&self.board, request.method.clone(), session);
+                std::future::pending().await
+            }
+            Some(Fault::Cut) => Err(Cut),
+            Some(Fault::SlowFirstByte(delay)) => {
+                tokio::time::sleep(delay).await;
+                Ok(self.mcp(request).await)
+            }
+            Some(Fault::CutAfter(bytes)) => Ok(fault::cut_after(self.mcp(request).await, bytes)),
+            Some(Fault::Torn) => Ok(fault::torn(self.mcp(request).await)),
+            Some(Fault::Unauthorized) => Ok(match &self.guard {
+                Some(guard) => guard.refuse_anyway(),
+                None => reply::empty(StatusCode::UNAUTHORIZED),
+            }),
+            Some(Fault::Status(status)) => Ok(reply::empty(
+                StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
+            )),
+            // Never taken for MCP.
+            Some(Fault::Degraded | Fault::HealthHangs | Fault::ManagementHealth) => Err(Cut),
+        }
+    }
+
+    async fn mcp(&self, request: &Recorded) -> Response<Body> {
+        if !admits_origin(request, self.address) {
+            return reply::json(
+                StatusCode::FORBIDDEN,
+                "application/json",
+                &json!({
+                    "error": {"code": -32_600, "message": "Origin not allowed"},
+                    "jsonrpc": "2.0",
+                }),
+            );
+        }
+        if let Some(guard) = &self.guard
+            && let Some(refusal) = guard.refuse(request).await
+        {
+            return refusal;
+        }
+        let process = Arc::clone(&lock(&self.process));
+        let proxy = Proxy {
+            process,
+            board: Arc::clone(&self.board),
+            request_timeout: self.request_timeout,
+            keep_alive: self.keep_alive,
+        };
+        proxy.serve(request).await
+    }
+
+    async fn health(&self, request: &Recorded) -> Answer {
+        if request.method != Method::GET {
+            return Ok(reply::go_error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method not allowed",
+            ));
+        }
+        let timestamp = rfc3339(self.clock.now());
+        let body = match self.faults.take(true) {
+            Some(Fault::HealthHangs) => std::future::pending().await,
+            Some(Fault::ManagementHealth) => {
+                let mut response = reply::empty(StatusCode::NO_CONTENT);
+                reply::set(
+                    &mut response,
+                    "x-toolhive-nonce",
+                    "5f1d7a9c3b2e4d6f8091a2b3c4d5e6f7",
+                );
+                return Ok(response);
+            }
+            Some(Fault::Degraded) => format!(
+                "{{\"status\":\"degraded\",\"timestamp\":\"{timestamp}\",\
+                 \"transport\":\"streamable-http\",\
+                 \"mcp\":{{\"available\":false,\"error\":\"connection refused\",\
+                 \"last_checked\":\"{timestamp}\"}}}}\n"
+            ),
+            _ => format!(
+                "{{\"status\":\"healthy\",\"timestamp\":\"{timestamp}\",\
+                 \"transport\":\"streamable-http\"}}\n"
+            ),
+        };
+        Ok(reply::typed(StatusCode::OK, "application/json", body))
+    }
+
+    fn well_known(&self, path: &str) -> Response<Body> {
+        let not_found = || {
+            reply::typed(
+                StatusCode::NOT_FOUND,
+                "application/json",
+                "{\"error\":\"not_found\"}\n",
+            )
+        };
+        let rest = path.strip_prefix("/.well-known/oauth-protected-resource");
+        let is_metadata = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let Some(guard) = self.guard.as_ref().filter(|_| is_metadata) else {
+            return not_found();
+        };
+        let oidc = guard.oidc();
+        let Some(resource) = &oidc.resource_url else {
+            return reply::empty(StatusCode::NOT_FOUND);
+        };
+        let mut response = reply::json(
+            StatusCode::OK,
+            "application/json",
+            &json!({
+                "resource": resource,
+                "authorization_servers": [oidc.issuer],
+                "bearer_methods_supported": ["header"],
+                "scopes_supported": ["openid"],
+            }),
+        );
+        reply::set(&mut response, "access-control-allow-origin", "*");
+        response
+    }
+}
+
+/// A running workload. Dropping it kills it.
+pub struct Workload {
+    inner: Arc<Inner>,
+    server: Server,
+}
+
+impl Workload {
+    /// Returns a builder for a workload of that name.
+    #[must_use]
+    pub fn builder(name: impl Into<String>) -> Builder {
+        Builder {
+            name: name.into(),
+            replica: "1".to_owned(),
+            kind: Kind::default(),
+            oidc: None,
+            port: 0,
+            idle: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(60),
+            session_ttl: Duration::from_secs(2 * 3_600),
+        }
+    }
+
+    /// Returns where it listens, whether it is alive or not.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Returns the address of its MCP endpoint.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.address())
+    }
+
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Returns which replica it is.
+    #[must_use]
+    pub fn replica(&self) -> &str {
+        &self.inner.replica
+    }
+
+    /// Kills it: every connection is reset, its address refuses, its sessions are lost.
+    pub async fn kill(&self) {
+        self.inner.board.pause(true);
+        lock(&self.inner.process).end();
+        self.server.down().await;
+        self.inner.board.pause(false);
+    }
+
+    /// Starts it again on the same port, as a new process that knows no session. Kills it first if
+    /// it is alive.
+    ///
+    /// # Errors
+    ///
+    /// When another process took the port meanwhile.
+    pub async fn restart(&self) -> io::Result<()> {
+        self.kill().await;
+        let generation = self.inner.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        let instance = Instance {
+            workload: self.inner.name.clone(),
+            replica: self.inner.replica.clone(),
+            generation,
+        };
+        *lock(&self.inner.process) = Process::start(instance, self.inner.session_ttl);
+        self.server.up()
+    }
+
+    /// Lets every request meet a fault, until [`Self::heal`].
+    pub fn fault(&self, fault: Fault) {
+        self.inner.faults.plan(fault, None);
+    }
+
+    /// Lets the next `times` requests meet a fault.
+    pub fn fault_times(&self, fault: Fault, times: usize) {
+        if times > 0 {
+            self.inner.faults.plan(fault, Some(times));
+        }
+    }
+
+    /// Takes all faults away.
+    pub fn heal(&self) {
+        self.inner.faults.clear();
+    }
+
+    /// Returns the ids of the sessions it knows.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<String> {
+        lock(&self.inner.process).sessions()
+    }
+
+    /// Forgets every session, as an expired memory does, without a restart.
+    pub fn forget_sessions(&self) {
+        let process = Arc::clone(&lock(&self.inner.process));
+        for session in process.sessions() {
+            process.close_session(&session);
+        }
+    }
+
+    /// Returns how many standalone streams are open.
+    #[must_use]
+    pub fn open_streams(&self) -> usize {
+        lock(&self.inner.process).streams()
+    }
+
+    /// Returns the requests seen, oldest first; the oldest are forgotten beyond some thousands.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.inner.log.all()
+    }
+
+    /// Returns the requests seen other than health checks.
+    #[must_use]
+    pub fn mcp_requests(&self) -> Vec<Recorded> {
+        let mut requests = self.requests();
+        requests.retain(|request| request.path != "/health");
+        requests
+    }
+
+    /// Whether a request that `wanted` accepts was seen.
+    #[must_use]
+    pub fn saw(&self, wanted: impl Fn(&Recorded) -> bool) -> bool {
+        self.requests().iter().any(wanted)
+    }
+
+    /// Waits for a request that `wanted` accepts, at most `within`.
+    pub async fn wait_for(
+        &self,
+        within: Duration,
+        wanted: impl Fn(&Recorded) -> bool,
+    ) -> Option<Recorded> {
+        self.inner.log.wait_for(within, wanted).await
+    }
+
+    /// Forgets the requests seen.
+    pub fn forget_requests(&self) {
+        self.inner.log.clear();
+    }
+
+    /// Returns the clients that left before their answer was complete.
+    #[must_use]
+    pub fn disconnects(&self) -> Vec<Disconnect> {
+        self.inner.board.all()
+    }
+
+    /// Waits until `wanted` holds for [`Self::disconnects`], at most `within`; says whether it does.
+    pub async fn wait_for_disconnects(
+        &self,
+        within: Duration,
+        wanted: impl Fn(&[Disconnect]) -> bool,
+    ) -> bool {
+        self.inner.board.wait_until(within, wanted).await
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        self.inner.board.pause(true);
+        lock(&self.inner.process).end();
+    }
+}
