@@ -4,11 +4,13 @@ use std::fmt;
 
 use crate::{
     Filter, Problem, authorization_server::AuthorizationServerConfig,
-    complete_scope::CompleteScopeConfig, cors::CorsConfig,
+    check_authorize::CheckAuthorizeConfig, check_token_request::CheckTokenRequestConfig,
+    complete_scope::CompleteScopeConfig, cors::CorsConfig, form_to_query::FormToQueryConfig,
     protected_resource::ProtectedResourceConfig, redirect::RedirectConfig,
-    remove_headers::RemoveHeadersConfig, respond::RespondConfig, rewrite_path::RewritePathConfig,
-    set_headers::SetHeadersConfig, set_query::SetQueryConfig, strip_form::StripFormConfig,
-    strip_query::StripQueryConfig,
+    register_client::RegisterClientConfig, remove_headers::RemoveHeadersConfig,
+    respond::RespondConfig, rewrite_path::RewritePathConfig, set_headers::SetHeadersConfig,
+    set_query::SetQueryConfig, strip_form::StripFormConfig, strip_query::StripQueryConfig,
+    swap_token::SwapTokenConfig,
 };
 
 /// A filter as written in `gateway.yaml`, and how it becomes a running one.
@@ -111,6 +113,11 @@ impl Catalog {
                 Entry::of::<CorsConfig>(),
                 Entry::of::<ProtectedResourceConfig>(),
                 Entry::of::<AuthorizationServerConfig>(),
+                Entry::of::<RegisterClientConfig>(),
+                Entry::of::<FormToQueryConfig>(),
+                Entry::of::<CheckAuthorizeConfig>(),
+                Entry::of::<CheckTokenRequestConfig>(),
+                Entry::of::<SwapTokenConfig>(),
             ],
         }
     }
