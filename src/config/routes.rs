@@ -7,7 +7,6 @@ use mcp_gateway_filters::Catalog;
 
 use super::{
     Identity, Route, Step, UpstreamToken,
-    allow::METHODS,
     expanded::{self, Nodes},
     mcp::{MCP_METHODS, Mcp, ToolhiveApi},
     path::Path,
@@ -19,6 +18,7 @@ use super::{
 use crate::{
     oauth::{self, Entra, Protected, Setting},
     origin::Origin,
+    router::METHODS,
 };
 
 const KEYS: [&str; 4] = ["path", "methods", "filters", "mcp"];
