@@ -71,7 +71,11 @@ pub fn request(
     writeln!(out, "{method} {path}")?;
     let own = gateway.public_url.authority();
     if let Some(host) = url.authority().filter(|host| host.as_str() != own) {
-        line(out, "host", &format!("{host} is not the public URL's, {own}"))?;
+        line(
+            out,
+            "host",
+            &format!("{host} is not the public URL's, {own}"),
+        )?;
     }
     let routes = gateway.routes.iter().zip(&written_out.routes);
     let router = Router::new(routes.map(|pair| (pair.0.path.clone(), pair)));
@@ -82,7 +86,11 @@ pub fn request(
     line(out, "route", &route.path)?;
     if !route.methods.is_empty() && !route.methods.contains(method) {
         let methods: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
-        line(out, "answer", &format!("405: the route takes {}", methods.join(", ")))?;
+        line(
+            out,
+            "answer",
+            &format!("405: the route takes {}", methods.join(", ")),
+        )?;
         return Ok(false);
     }
     let allowed = way(&gateway, route, method, path, out)?;
@@ -110,7 +118,11 @@ fn way(
                 line(out, "upstream", &destination(gateway, proxy))?;
                 let listed = proxy.allow.iter().any(|allow| allow.matches(method, path));
                 if !proxy.allow.is_empty() && !listed {
-                    line(out, "answer", "403: not in the route's list of what may be asked for")?;
+                    line(
+                        out,
+                        "answer",
+                        "403: not in the route's list of what may be asked for",
+                    )?;
                     allowed = false;
                 }
             }
@@ -133,7 +145,10 @@ fn callers(gateway: &Gateway, gate: Option<&Authenticate>) -> String {
     if gate.groups.is_empty() {
         everyone
     } else {
-        format!("{everyone}, in one of the groups {}", gate.groups.join(", "))
+        format!(
+            "{everyone}, in one of the groups {}",
+            gate.groups.join(", ")
+        )
     }
 }
 
