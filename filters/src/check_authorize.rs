@@ -104,7 +104,7 @@ impl Filter for CheckAuthorize {
         };
         let redirect_uri = match self.check_client(&params) {
             Ok(redirect_uri) => redirect_uri,
-            Err(page) => return Ok(Verdict::Respond(page)),
+            Err(page) => return Ok(Verdict::Respond(*page)),
         };
         let Err((error, description)) = check_flow(&params) else {
             return Ok(Verdict::pass());
@@ -127,16 +127,18 @@ impl Filter for CheckAuthorize {
 
 impl CheckAuthorize {
     /// Returns the redirect URI of a known client, or the page for everybody else.
-    fn check_client<'a>(&self, params: &'a Params<'_>) -> Result<&'a str, Response> {
+    fn check_client<'a>(&self, params: &'a Params<'_>) -> Result<&'a str, Box<Response>> {
         let reconnect = "Remove the server from your application and add it again. If that does \
                          not help, show this page to whoever runs the server.";
         let page = |what: &str, shown: Option<&str>, remedy: &str| {
-            Page {
-                what,
-                shown,
-                remedy,
-            }
-            .bad_request()
+            Box::new(
+                Page {
+                    what,
+                    shown,
+                    remedy,
+                }
+                .bad_request(),
+            )
         };
         let Some(client_id) = params.find("client_id") else {
             let what = "The application did not say who it is: client_id is missing.";

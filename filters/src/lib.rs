@@ -21,6 +21,7 @@ mod problem;
 mod protected_resource;
 mod redirect;
 mod redirect_uri;
+mod reference;
 mod register_client;
 mod remove_headers;
 mod reply;
