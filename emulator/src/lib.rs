@@ -12,6 +12,7 @@
 //! Everything listens on loopback only. Nothing here checks a password: a stand-in must never be
 //! reachable from another machine.
 
+pub mod client;
 pub mod clock;
 pub mod entra;
 pub mod mcp;

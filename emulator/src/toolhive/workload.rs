@@ -42,6 +42,7 @@ pub struct Builder {
     replica: String,
     kind: Kind,
     oidc: Option<Oidc>,
+    names_itself: bool,
     port: u16,
     idle: Duration,
     keep_alive: Duration,
@@ -68,6 +69,13 @@ impl Builder {
     #[must_use]
     pub fn oidc(mut self, oidc: Oidc) -> Self {
         self.oidc = Some(oidc);
+        self
+    }
+
+    /// Names its own MCP endpoint as the resource, whatever [`Oidc::resource_url`] says.
+    #[must_use]
+    pub fn names_itself(mut self) -> Self {
+        self.names_itself = true;
         self
     }
 
@@ -116,7 +124,7 @@ impl Builder {
         reason = "needs a runtime, and says so like the other stand-ins"
     )]
     pub async fn start(self) -> io::Result<Workload> {
-        let guard = match self.oidc {
+        let mut guard = match self.oidc {
             Some(oidc) => Some(Guard::new(oidc).map_err(io::Error::other)?),
             None => None,
         };
@@ -129,6 +137,9 @@ impl Builder {
         let mut inner = None;
         let (name, replica, kind) = (self.name.clone(), self.replica.clone(), self.kind);
         let server = Server::reserve(self.port, self.idle, |address| {
+            if let Some(guard) = guard.as_mut().filter(|_| self.names_itself) {
+                guard.set_resource_url(format!("http://{address}/mcp"));
+            }
             let made = Arc::new(Inner {
                 name,
                 replica,
@@ -337,6 +348,7 @@ impl Workload {
             replica: "1".to_owned(),
             kind: Kind::default(),
             oidc: None,
+            names_itself: false,
             port: 0,
             idle: Duration::from_secs(30),
             keep_alive: Duration::from_secs(30),
