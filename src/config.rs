@@ -5,7 +5,6 @@
 //! builder. Nothing is started here and no address is resolved; of the files that are named,
 //! session keys are read and the others only opened.
 
-mod allow;
 mod de;
 pub(crate) mod expanded;
 mod gateway;
@@ -29,7 +28,6 @@ use serde::{Serialize, Serializer};
 
 use crate::{admin, egress, listener, oauth, origin::Origin, session, upstream};
 
-pub use allow::Allow;
 pub use gateway::{
     AccessLog, Authenticate, Endpoint, Exchange, Gateway, Identity, Proxy, Route, Sessions, Step,
     UpstreamToken,

@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 
-use super::{Allow, Identity, UpstreamToken, gateway::upstream_path};
+use super::{Identity, UpstreamToken, gateway::upstream_path};
 use crate::{
     oauth::{Setting, Step, resource_metadata},
     origin::Origin,
+    router::Allow,
     units::Size,
 };
 

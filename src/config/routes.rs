@@ -19,6 +19,7 @@ use super::{
 use crate::{
     oauth::{self, Entra, Protected, Setting},
     origin::Origin,
+    router::METHODS,
 };
 use draft::{Body, Draft};
 

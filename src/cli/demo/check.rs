@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_gateway_emulator::client::{Notification, SignedIn};
+use mcp_gateway_emulator::client::{Notification, SignedIn, Step};
 use serde_json::json;
 
 use super::system::System;
@@ -82,7 +82,12 @@ async fn workload(system: &System, url: &str) -> Result<(), String> {
         .refresh()
         .await
         .map_err(|e| explain("refreshing the token", &e))?;
-    done(&format!("refreshed: {refreshed}"));
+    if let Step::Redeemed { expires_in, .. } = refreshed {
+        done(&format!(
+            "refreshed the token; the new one lives {} s",
+            expires_in.unwrap_or_default()
+        ));
+    }
     client.close().await;
     done("ended the session");
 
