@@ -118,7 +118,12 @@ pub fn parse(
     let (problems, unset) = variables::expand(&mut root, env);
     let mut reader = Reader::new(&root, problems, unset);
     let read = sections(&mut reader, env, catalog);
-    let (problems, notes) = reader.finish();
+    let (mut problems, notes) = reader.finish();
+    if read.is_none() && problems.is_empty() {
+        problems.push(Problem::file(
+            "cannot be used, and the cause was lost: report this file as a bug",
+        ));
+    }
     match read {
         Some((gateway, written_out)) if problems.is_empty() => Ok(Loaded {
             gateway,

@@ -108,16 +108,15 @@ pub(super) fn build(
     written: Written<'_>,
 ) -> Option<Step> {
     let Some(named) = Named::of(node) else {
-        let (at, what) = (
-            node.at,
-            "expected a step such as `strip_query: {params: [x]}`",
-        );
-        let path = written.path();
-        reader.push(Located::at(
-            at,
-            path,
-            format!("{what}, found {}", node.describe()),
-        ));
+        let found = match node.entries() {
+            [] => node.describe(),
+            entries => {
+                let keys: Vec<String> = entries.iter().map(|e| format!("`{}`", e.key)).collect();
+                format!("one with the keys {}", keys.join(", "))
+            }
+        };
+        let what = format!("expected a map with one key such as `strip_query: …`, found {found}");
+        reader.push(Located::at(node.at, written.path(), what));
         return None;
     };
     let empty;
@@ -244,8 +243,11 @@ impl Settings<'_, '_, '_> {
             let mut erased = <dyn erased_serde::Deserializer<'_>>::erase(de);
             match entry.build(&mut erased) {
                 Ok(filter) => Some(filter),
-                // The tree remembers what was wrong, with its position.
-                Err(BuildError::Shape(_)) => None,
+                // What was wrong inside is noted already, with its position.
+                Err(BuildError::Shape(error)) => {
+                    de.fault(error.to_string());
+                    None
+                }
                 Err(BuildError::Problems(problems)) => {
                     if whole {
                         late = problems;
@@ -267,7 +269,8 @@ impl Settings<'_, '_, '_> {
             located.help = problem.help;
             reader.push(located);
         }
-        filter.map(|filter| Step::Filter {
+        let (filter, whole) = filter?;
+        whole.then(|| Step::Filter {
             name: entry.name,
             filter: Arc::from(filter),
         })

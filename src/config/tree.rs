@@ -32,6 +32,14 @@ impl From<Span> for Position {
     }
 }
 
+/// Ids from here on are of values that were made, not read; no file has so many.
+pub(super) const FIRST_MADE: usize = usize::MAX / 2;
+
+/// Says whether a value was made by a profile.
+pub(super) const fn is_made(id: usize) -> bool {
+    id >= FIRST_MADE
+}
+
 /// A value, where it stands, and a number that is its own within the tree.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
