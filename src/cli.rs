@@ -7,6 +7,7 @@ pub mod check;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod explain;
+pub mod filters;
 mod run;
 
 use std::{
@@ -52,6 +53,11 @@ enum Command {
         method: Option<http::Method>,
         /// Its URL or path.
         url: Option<http::Uri>,
+    },
+    /// Lists the filters that a route can be built from, or prints the reference of one.
+    Filters {
+        /// A filter.
+        name: Option<String>,
     },
     /// Shows the whole system on this machine, with stand-ins for Entra ID and ToolHive.
     #[cfg(feature = "demo")]
@@ -109,6 +115,9 @@ pub fn main(catalog: &Catalog) -> ExitCode {
             }
             _ => explain::whole(&config.file(), &env, catalog, out, err),
         }),
+        Command::Filters { name } => {
+            read(|out, err| filters::run(catalog, name.as_deref(), out, err))
+        }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, catalog),
     }

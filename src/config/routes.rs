@@ -19,7 +19,6 @@ use super::{
 use crate::{
     oauth::{self, Entra, Protected, Setting},
     origin::Origin,
-    router::METHODS,
 };
 use draft::{Body, Draft};
 
