@@ -4,11 +4,13 @@ use std::fmt;
 
 use crate::{
     Filter, Problem, authorization_server::AuthorizationServerConfig,
-    complete_scope::CompleteScopeConfig, cors::CorsConfig,
-    protected_resource::ProtectedResourceConfig, redirect::RedirectConfig,
-    remove_headers::RemoveHeadersConfig, respond::RespondConfig, rewrite_path::RewritePathConfig,
-    set_headers::SetHeadersConfig, set_query::SetQueryConfig, strip_form::StripFormConfig,
-    strip_query::StripQueryConfig,
+    check_authorize::CheckAuthorizeConfig, check_token_request::CheckTokenRequestConfig,
+    complete_scope::CompleteScopeConfig, cors::CorsConfig, form_to_query::FormToQueryConfig,
+    protected_resource::ProtectedResourceConfig, redirect::RedirectConfig, reference,
+    register_client::RegisterClientConfig, remove_headers::RemoveHeadersConfig,
+    respond::RespondConfig, rewrite_path::RewritePathConfig, set_headers::SetHeadersConfig,
+    set_query::SetQueryConfig, strip_form::StripFormConfig, strip_query::StripQueryConfig,
+    swap_token::SwapTokenConfig,
 };
 
 /// A filter as written in `gateway.yaml`, and how it becomes a running one.
@@ -85,6 +87,19 @@ impl Entry {
     ) -> Result<Box<dyn Filter>, BuildError> {
         (self.build)(settings)
     }
+
+    /// Returns the filter's reference: what it does, an example, and every setting.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        let schema = (self.schema)();
+        reference::render(self.name, self.source, schema.as_value())
+    }
+
+    /// Returns the examples of the reference, each a YAML list of steps.
+    #[must_use]
+    pub fn examples(&self) -> Vec<String> {
+        reference::examples(self.source)
+    }
 }
 
 /// The filters that a configuration may name: the built-in ones and those of an embedding program.
@@ -111,6 +126,11 @@ impl Catalog {
                 Entry::of::<CorsConfig>(),
                 Entry::of::<ProtectedResourceConfig>(),
                 Entry::of::<AuthorizationServerConfig>(),
+                Entry::of::<RegisterClientConfig>(),
+                Entry::of::<FormToQueryConfig>(),
+                Entry::of::<CheckAuthorizeConfig>(),
+                Entry::of::<CheckTokenRequestConfig>(),
+                Entry::of::<SwapTokenConfig>(),
             ],
         }
     }
