@@ -29,7 +29,8 @@ pub enum Kind {
     /// A server on standard input and output: MCP is at `/mcp` and nowhere else.
     #[default]
     Stdio,
-    /// A server that speaks HTTP itself: every path is passed on to it.
+    /// A server that speaks HTTP itself: every path is passed on to it, with the caller's
+    /// `Authorization`; sessions are its own, so that a handshake never adopts an id.
     Transparent,
 }
 
@@ -133,6 +134,7 @@ impl Inner {
             board: Arc::clone(&self.board),
             request_timeout: self.request_timeout,
             keep_alive: self.keep_alive,
+            transparent: self.kind == Kind::Transparent,
         };
         proxy.serve(request).await
     }

@@ -12,7 +12,7 @@ use super::rpc::Message;
 use crate::reply;
 
 /// The one revision without sessions.
-const MODERN: &str = "2026-07-28";
+pub(super) const MODERN: &str = "2026-07-28";
 
 /// `_meta` keys whose presence claims [`MODERN`].
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::disconnect::{Board, Watch};
 use super::process::{Era, Exchange, Failure, Process, ServerStream, empty_result};
-use super::revision::classify;
+use super::revision::{MODERN, classify};
 use super::rpc::{Kind, Message};
 use crate::net::Cut;
 use crate::record::Recorded;
@@ -26,11 +26,20 @@ pub(super) struct Proxy {
     pub(super) board: Arc<Board>,
     pub(super) request_timeout: Duration,
     pub(super) keep_alive: Duration,
+    /// Whether the session of an `initialize` is for the server to choose.
+    pub(super) transparent: bool,
 }
 
 impl Proxy {
     /// Serves a request that authentication has let through.
     pub(super) async fn serve(&self, request: &Recorded) -> Response<Body> {
+        let modern = request.header("mcp-protocol-version") == Some(MODERN);
+        if self.transparent && modern && request.method != Method::POST {
+            let mut response =
+                reply::go_error(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
+            reply::set(&mut response, "allow", "POST, OPTIONS");
+            return response;
+        }
         match request.method {
             Method::POST => self.post(request).await,
             Method::GET => self.get(request),
@@ -100,6 +109,8 @@ impl Proxy {
         given: Option<&str>,
     ) -> Result<(String, bool), Box<Response<Body>>> {
         let initialize = message.method.as_deref() == Some("initialize");
+        // The transparent proxy takes the header off a handshake.
+        let given = given.filter(|_| !(initialize && self.transparent));
         match given {
             _ if era == Era::Modern => Ok((Uuid::new_v4().to_string(), false)),
             None => {

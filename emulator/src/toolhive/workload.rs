@@ -25,7 +25,7 @@ pub struct Builder {
     oidc: Option<Oidc>,
     names_itself: bool,
     port: u16,
-    idle: Duration,
+    idle: Option<Duration>,
     keep_alive: Duration,
     request_timeout: Duration,
     session_ttl: Duration,
@@ -67,10 +67,11 @@ impl Builder {
         self
     }
 
-    /// Sets after what time an idle connection is closed; 30 s otherwise.
+    /// Sets after what time an idle connection is closed; otherwise 30 s, or 120 s before a server
+    /// that speaks HTTP itself.
     #[must_use]
     pub fn idle(mut self, idle: Duration) -> Self {
-        self.idle = idle;
+        self.idle = Some(idle);
         self
     }
 
@@ -114,10 +115,14 @@ impl Builder {
             replica: self.replica.clone(),
             generation,
         };
+        let idle = self.idle.unwrap_or(match self.kind {
+            Kind::Stdio => Duration::from_secs(30),
+            Kind::Transparent => Duration::from_secs(120),
+        });
         let process = Process::start(instance(1), self.session_ttl);
         let mut inner = None;
         let (name, replica, kind) = (self.name.clone(), self.replica.clone(), self.kind);
-        let server = Server::reserve(self.port, self.idle, |address| {
+        let server = Server::reserve(self.port, idle, |address| {
             if let Some(guard) = guard.as_mut().filter(|_| self.names_itself) {
                 guard.set_resource_url(format!("http://{address}/mcp"));
             }
@@ -165,7 +170,7 @@ impl Workload {
             oidc: None,
             names_itself: false,
             port: 0,
-            idle: Duration::from_secs(30),
+            idle: None,
             keep_alive: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
             session_ttl: Duration::from_secs(2 * 3_600),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mcp_gateway_emulator::toolhive::{Api, ApiFault, Command, Listed, Status, Workload};
 use serde_json::{Value, json};
 
-use crate::http::{Seen, client, send};
+use crate::http::{Seen, client, eventually, send};
 
 async fn get(api: &Api, path: &str) -> Seen {
     send(client().get(format!("{}{path}", api.url()))).await
@@ -140,9 +140,7 @@ async fn a_change_is_accepted_and_takes_effect_later() {
         .unwrap();
     let status = "/api/v1beta/workloads/github-1/status";
     let reach = async |wanted: &str| {
-        while get(&api, status).await.json()["status"] != wanted {
-            tokio::task::yield_now().await;
-        }
+        eventually(async || get(&api, status).await.json()["status"] == wanted).await;
     };
     reach("running").await;
     let seen = post(&api, "/api/v1beta/workloads/github-1/stop", &json!({})).await;
