@@ -7,6 +7,7 @@ pub mod check;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod explain;
+pub mod filters;
 mod run;
 
 use std::{
@@ -52,6 +53,11 @@ enum Command {
         method: Option<http::Method>,
         /// Its URL or path.
         url: Option<http::Uri>,
+    },
+    /// Lists what a route can be made of, or shows one filter's settings with an example.
+    Filters {
+        /// A filter.
+        name: Option<String>,
     },
     /// Shows the whole system on this machine, with stand-ins for Entra ID and ToolHive.
     #[cfg(feature = "demo")]
@@ -108,6 +114,10 @@ pub fn main(catalog: &Catalog) -> ExitCode {
                 explain::request(&config.file(), &env, catalog, (method, url), out, err)
             }
             _ => explain::whole(&config.file(), &env, catalog, out, err),
+        }),
+        Command::Filters { name } => read(|out, err| match &name {
+            Some(name) => filters::reference(catalog, name, out, err),
+            None => filters::list(catalog, out).map(|()| true),
         }),
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, catalog),

@@ -4,7 +4,6 @@ use http::Method;
 
 use crate::{
     config::{
-        allow::METHODS,
         mcp::{MCP_METHODS, Mcp, ToolhiveApi},
         path::Path,
         problems::{Located, suggestion},
@@ -12,6 +11,7 @@ use crate::{
         tree::{Entry, Kind, Node, Position, excerpt},
     },
     oauth,
+    router::METHODS,
 };
 
 const KEYS: [&str; 4] = ["path", "methods", "filters", "mcp"];

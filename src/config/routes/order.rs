@@ -2,20 +2,10 @@
 
 use mcp_gateway_filters::Catalog;
 
-use crate::config::{
-    problems::Located,
-    reader::Reader,
-    steps::Named,
-    tree::Node,
-};
+use crate::config::{problems::Located, reader::Reader, steps::Named, tree::Node};
 
 /// Says which steps are never reached, and whether none ever answers.
-pub(super) fn check(
-    reader: &mut Reader<'_>,
-    items: &[Node],
-    list: &Node,
-    section: &str,
-) {
+pub(super) fn check(reader: &mut Reader<'_>, items: &[Node], list: &Node, section: &str) {
     let builtin = Catalog::builtin();
     let steps: Vec<Option<Named<'_>>> = items.iter().map(Named::of).collect();
     let named = || {
@@ -56,4 +46,3 @@ pub(super) fn check(
         reader.note(&format!("{section}[{index}]"), what);
     }
 }
-
