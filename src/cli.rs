@@ -54,7 +54,7 @@ enum Command {
         /// Its URL or path.
         url: Option<http::Uri>,
     },
-    /// Lists the filters that a route can be built from, or prints the reference of one.
+    /// Lists what a route can be made of, or shows one filter's settings with an example.
     Filters {
         /// A filter.
         name: Option<String>,
@@ -115,9 +115,10 @@ pub fn main(catalog: &Catalog) -> ExitCode {
             }
             _ => explain::whole(&config.file(), &env, catalog, out, err),
         }),
-        Command::Filters { name } => {
-            read(|out, err| filters::run(catalog, name.as_deref(), out, err))
-        }
+        Command::Filters { name } => read(|out, err| match &name {
+            Some(name) => filters::reference(catalog, name, out, err),
+            None => filters::list(catalog, out).map(|()| true),
+        }),
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, catalog),
     }

@@ -5,6 +5,7 @@
 //! builder. Nothing is started here and no address is resolved; of the files that are named,
 //! session keys are read and the others only opened.
 
+mod capabilities;
 mod de;
 pub(crate) mod expanded;
 mod gateway;
@@ -28,10 +29,12 @@ use serde::{Serialize, Serializer};
 
 use crate::{admin, egress, listener, oauth, origin::Origin, session, upstream};
 
+pub use capabilities::{CAPABILITIES, Capability};
 pub use gateway::{
     AccessLog, Authenticate, Endpoint, Exchange, Gateway, Identity, Proxy, Route, Sessions, Step,
     UpstreamToken,
 };
+pub(crate) use problems::suggestion;
 pub use problems::{Located, Notes, Problems};
 pub use source::Source;
 pub use tree::Position;

@@ -1,48 +1,55 @@
-//! `mcp-gateway filters`: the list of filters, or the reference of one.
+//! `mcp-gateway filters`: what a route can be made of.
 
 use std::io::{self, Write};
 
 use mcp_gateway_filters::Catalog;
 
-/// Prints every filter with one line each, or the reference of `name`. Returns whether `name` is
-/// known.
+use crate::config::{CAPABILITIES, Capability};
+
+/// Prints the list of steps.
 ///
 /// # Errors
 /// When nothing can be written.
-pub fn run(
+pub fn list(catalog: &Catalog, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "Filters look at messages and hold nothing between them:\n"
+    )?;
+    for entry in catalog.entries() {
+        writeln!(out, "  {:<21} {}", entry.name, entry.summary)?;
+    }
+    writeln!(out, "\nCapabilities wait, keep state or call out:\n")?;
+    for capability in &CAPABILITIES {
+        writeln!(out, "  {:<21} {}", capability.name, capability.summary)?;
+    }
+    writeln!(
+        out,
+        "\n`mcp-gateway filters NAME` shows the settings and an example."
+    )
+}
+
+/// Prints the reference of one step; returns whether there is such a step.
+///
+/// # Errors
+/// When nothing can be written.
+pub fn reference(
     catalog: &Catalog,
-    name: Option<&str>,
+    name: &str,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<bool> {
-    let Some(name) = name else {
-        let width = catalog
-            .entries()
-            .iter()
-            .map(|entry| entry.name.len())
-            .max()
-            .unwrap_or_default();
-        for entry in catalog.entries() {
-            writeln!(out, "{:width$}  {}", entry.name, entry.summary)?;
-        }
+    if let Some(capability) = Capability::find(name) {
+        out.write_all(capability.reference.as_bytes())?;
         return Ok(true);
-    };
+    }
     if let Some(entry) = catalog.find(name) {
-        write!(out, "{}", entry.reference())?;
+        out.write_all(entry.reference().as_bytes())?;
         return Ok(true);
     }
-    writeln!(err, "no filter named `{name}`")?;
-    let nearest = catalog
-        .entries()
-        .iter()
-        .map(|entry| (strsim::damerau_levenshtein(entry.name, name), entry.name))
-        .min();
-    match nearest {
-        Some((distance, nearest)) if distance <= 3 => {
-            writeln!(err, "  help: did you mean `{nearest}`?")?;
-        }
-        _ => writeln!(err, "  help: `mcp-gateway filters` lists them all")?,
-    }
+    let filters = catalog.entries().iter().map(|entry| entry.name);
+    let known = filters.chain(CAPABILITIES.iter().map(|one| one.name));
+    let help = crate::config::suggestion(name, "known steps", known);
+    writeln!(err, "no filter named `{name}`\n  help: {help}")?;
     Ok(false)
 }
 
@@ -50,19 +57,31 @@ pub fn run(
 mod tests {
     use super::*;
 
-    fn check(name: Option<&str>, expect: bool, says: &str) {
+    fn shown(name: &str) -> (bool, String, String) {
         let (mut out, mut err) = (vec![], vec![]);
-        let known = run(&Catalog::builtin(), name, &mut out, &mut err).unwrap();
-        assert_eq!(known, expect);
-        let text = String::from_utf8([out, err].concat()).unwrap();
-        assert!(text.contains(says), "{text}");
+        let found = reference(&Catalog::builtin(), name, &mut out, &mut err).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (found, text(out), text(err))
     }
 
     #[test]
-    fn lists_and_explains() {
-        check(None, true, "strip_query");
-        check(Some("strip_query"), true, "params");
-        check(Some("strip_qeury"), false, "did you mean `strip_query`?");
-        check(Some("zzzzzzzzzz"), false, "lists them all");
+    fn every_step_is_listed_and_has_a_reference() {
+        let mut out = vec![];
+        list(&Catalog::builtin(), &mut out).unwrap();
+        let listed = String::from_utf8(out).unwrap();
+        let builtin = Catalog::builtin();
+        let filters = builtin.entries().iter().map(|entry| entry.name);
+        for name in filters.chain(CAPABILITIES.iter().map(|one| one.name)) {
+            assert!(listed.contains(&format!("  {name} ")), "{name}");
+            let (found, out, err) = shown(name);
+            assert!(found && out.starts_with(name) && err.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_near_miss_is_named() {
+        let (found, out, err) = shown("strip_qery");
+        assert!(!found && out.is_empty());
+        assert!(err.contains("did you mean `strip_query`?"), "{err}");
     }
 }

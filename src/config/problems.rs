@@ -127,7 +127,7 @@ impl fmt::Display for Notes {
 /// Says what the user may have meant, and what there is.
 ///
 /// `what` names the things in the plural: `expected keys`, `defined upstreams`.
-pub(super) fn suggestion<'a>(
+pub(crate) fn suggestion<'a>(
     found: &str,
     what: &str,
     candidates: impl IntoIterator<Item = &'a str>,

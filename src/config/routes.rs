@@ -45,8 +45,15 @@ pub(super) fn build(
     }) = root.find("routes")
     {
         for (index, node) in items.iter().enumerate() {
+            if let Some(mcp) = node.find("mcp") {
+                let base = format!("routes[{index}].mcp");
+                steps::knows_upstream(reader, around.upstreams, mcp, &base);
+            }
             drafts.extend(draft::read(reader, node, index));
         }
+    }
+    if let Some(api) = root.find("toolhive_api") {
+        steps::knows_upstream(reader, around.upstreams, api, "toolhive_api");
     }
     drafts.extend(draft::toolhive_api(reader));
     let protected = protected(&drafts);
@@ -167,23 +174,15 @@ fn finish(
         Body::Generated(steps) => made_steps(reader, &names, nodes, steps, draft)?,
         Body::Mcp(mcp) => {
             let section = format!("{}.mcp", draft.section);
-            let known = steps::is_upstream(reader, around.upstreams, &mcp.upstream, &section, None);
             needs_identity(reader, around, &section);
-            let steps = mcp.steps(&draft.path, around.public?, around.identity?);
             note_token(reader, mcp, &section);
-            known.then(|| made_steps(reader, &names, nodes, &steps, draft))??
+            let steps = mcp.steps(&draft.path, around.public?, around.identity?);
+            made_steps(reader, &names, nodes, &steps, draft)?
         }
         Body::ToolhiveApi(api) => {
-            let known = steps::is_upstream(
-                reader,
-                around.upstreams,
-                &api.upstream,
-                &draft.section,
-                None,
-            );
             needs_identity(reader, around, &draft.section);
             let steps = api.steps(around.public?, around.identity?);
-            known.then(|| made_steps(reader, &names, nodes, &steps, draft))??
+            made_steps(reader, &names, nodes, &steps, draft)?
         }
     };
     let (steps, filters) = steps.into_iter().unzip();

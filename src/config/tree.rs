@@ -423,6 +423,9 @@ mod tests {
         check("{[a]: 1}", "1:2 a key is a list or a map, expected a text");
         check("", "0:0 the file is empty");
         check(&"[".repeat(40), "1:33 nested deeper than 32 levels");
-        check("a: 'x", "1:4 not valid YAML: unclosed quote");
+        check(
+            "a: 'x",
+            "1:4 not valid YAML: while scanning a quoted scalar, found unexpected end of stream",
+        );
     }
 }
