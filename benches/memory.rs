@@ -3,6 +3,8 @@
 //! `cargo bench --bench memory` starts the `mcp-gateway` binary as a process of its own and reads
 //! its resident set before and after; kernel buffers are not in it.
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run has failed")]
+
 mod bed;
 
 use std::{
