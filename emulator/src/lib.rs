@@ -17,6 +17,7 @@ pub mod clock;
 pub mod entra;
 pub mod mcp;
 mod net;
+mod random;
 pub mod record;
 mod reply;
 mod tls;

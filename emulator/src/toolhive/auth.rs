@@ -160,7 +160,7 @@ impl Guard {
     /// Returns a key; the set is fetched when the key is not in it.
     async fn key(&self, kid: &str) -> Result<DecodingKey, Denial> {
         let mut keys = self.keys.lock().await;
-        if !keys.as_ref().is_some_and(|known| known.find(kid).is_some()) {
+        if keys.as_ref().is_none_or(|known| known.find(kid).is_none()) {
             let fetched = self.fetch().await.map_err(|error| {
                 Denial::token(format!(
                     "failed to parse token: failed to lookup key: {error}"

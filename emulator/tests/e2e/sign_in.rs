@@ -9,7 +9,7 @@ use mcp_gateway_emulator::toolhive::{Oidc, Workload};
 use serde_json::json;
 
 use crate::front;
-use crate::http::{PATIENCE, client, send};
+use crate::http::{PATIENCE, client, eventually, send};
 
 fn oidc(entra: &Entra) -> Oidc {
     Oidc {
@@ -77,9 +77,7 @@ async fn a_client_signs_in_calls_tools_refreshes_and_leaves() {
 
     let streaming = |request: &mcp_gateway_emulator::record::Recorded| request.method == "GET";
     assert!(workload.wait_for(PATIENCE, streaming).await.is_some());
-    while workload.open_streams() == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || workload.open_streams() == 1).await;
     signed_in.call("notify", json!({})).await.unwrap();
     let changed = |notification: &Notification| *notification == Notification::ToolsChanged;
     assert!(signed_in.wait_for_notification(PATIENCE, changed).await);

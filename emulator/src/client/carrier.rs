@@ -19,11 +19,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 struct TooLong;
 
 /// The carrier.
-pub(super) struct Transport {
+pub(super) struct Carrier {
     http: reqwest::Client,
 }
 
-impl Transport {
+impl Carrier {
     /// Uses a client that follows no redirect.
     pub(super) fn new(http: reqwest::Client) -> Self {
         Self { http }
@@ -57,7 +57,7 @@ impl Transport {
     }
 }
 
-impl OAuthHttpClient for Transport {
+impl OAuthHttpClient for Carrier {
     fn execute(&self, request: OAuthHttpRequest) -> OAuthHttpClientFuture<'_> {
         Box::pin(self.carry(request))
     }

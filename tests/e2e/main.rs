@@ -1,0 +1,8 @@
+//! The gateway as its users see it: real sockets, real tokens, stand-ins for Entra ID and ToolHive.
+//!
+//! Every test builds a [`world::World`] of its own on free ports, so that all run side by side.
+
+#[cfg(test)]
+mod oauth;
+#[cfg(test)]
+mod world;
