@@ -1,11 +1,21 @@
 //! mcp-gateway: a programmable edge proxy that puts MCP servers behind an Entra ID sign-in.
 
 pub mod admin;
+pub mod cli;
+pub mod config;
 pub mod egress;
+pub mod ingress;
 pub mod listener;
+pub mod oauth;
 pub mod oidc;
+pub mod proxy;
+mod respond;
+pub mod router;
+pub mod origin;
 pub mod secret;
+pub mod server;
 pub mod session;
+pub mod snapshot;
 pub mod telemetry;
 pub mod units;
 pub mod upstream;

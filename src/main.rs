@@ -1,3 +1,9 @@
 //! The `mcp-gateway` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use mcp_gateway_filters::Catalog;
+
+fn main() -> ExitCode {
+    mcp_gateway::cli::main(&Catalog::builtin())
+}

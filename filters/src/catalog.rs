@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{Filter, Problem};
+use crate::{
+    Filter, Problem, complete_scope::CompleteScopeConfig, rewrite_path::RewritePathConfig,
+    set_query::SetQueryConfig, strip_form::StripFormConfig, strip_query::StripQueryConfig,
+};
 
 /// A filter as written in `gateway.yaml`, and how it becomes a running one.
 ///
@@ -90,7 +93,15 @@ impl Catalog {
     /// Returns the built-in filters.
     #[must_use]
     pub fn builtin() -> Self {
-        Self { entries: vec![] }
+        Self {
+            entries: vec![
+                Entry::of::<StripQueryConfig>(),
+                Entry::of::<StripFormConfig>(),
+                Entry::of::<CompleteScopeConfig>(),
+                Entry::of::<SetQueryConfig>(),
+                Entry::of::<RewritePathConfig>(),
+            ],
+        }
     }
 
     /// Adds a filter; a later one of the same name replaces an earlier one.

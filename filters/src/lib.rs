@@ -7,8 +7,20 @@
 //! random number, and it does not know Pingora. Bytes and time come in, bytes and edits come out.
 
 mod catalog;
+mod complete_scope;
 mod filter;
+mod form;
+mod pairs;
 mod problem;
+mod redirect_uri;
+mod reply;
+mod rewrite_path;
+mod set_query;
+mod settings;
+mod strip_form;
+mod strip_query;
+#[cfg(test)]
+mod testing;
 
 pub use catalog::{BuildError, Catalog, Entry, FilterConfig};
 pub use filter::{
@@ -16,3 +28,4 @@ pub use filter::{
     Transform, Verdict,
 };
 pub use problem::Problem;
+pub use redirect_uri::{Preset, RedirectUris};

@@ -1,1 +1,174 @@
-//! The access log: one structured line per request.
+//! The access log: one JSON line per request, written by a thread of its own.
+//!
+//! A line holds the path and never the query, no header, no body: nothing that could be a token, a
+//! code or a cookie. A destination that does not keep up loses lines, which are counted; requests
+//! never wait for it.
+
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+};
+
+use serde::Serialize;
+
+/// Lines that may wait for the writer.
+const QUEUE: usize = 4096;
+
+/// What is known of one request when it ends.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    /// When it arrived, in milliseconds since the Unix epoch.
+    pub time: u64,
+    /// The id that the upstream got as `X-Request-Id`.
+    pub request_id: &'a str,
+    /// The client's address.
+    pub client: std::net::IpAddr,
+    /// The request's method.
+    pub method: &'a str,
+    /// The request's path, cut at 256 bytes; never its query.
+    pub path: &'a str,
+    /// The route that took it, as configured; empty when none did.
+    pub route: &'a str,
+    /// The status of the answer; 0 when the client left before there was one.
+    pub status: u16,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+    /// Bytes of the request body.
+    pub received: usize,
+    /// Bytes of the response body.
+    pub sent: usize,
+    /// Who called: the object id of the user, else the subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
+    /// The backend that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<&'a str>,
+    /// Why it was refused or failed, one of a closed set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+}
+
+/// Where lines go in.
+#[derive(Clone, Debug)]
+pub struct Log {
+    lines: Option<SyncSender<Vec<u8>>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Log {
+    /// Starts the writer. It ends, with everything written, when the last clone is dropped.
+    #[must_use]
+    pub fn to(destination: Box<dyn Write + Send>) -> Self {
+        let (lines, queue) = sync_channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
+        let writer = thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write(&queue, destination, &counted));
+        if let Err(error) = writer {
+            log::error!(error:%; "the access log cannot be written: no thread");
+            return Self::off();
+        }
+        Self {
+            lines: Some(lines),
+            lost,
+        }
+    }
+
+    /// Writes nothing.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            lines: None,
+            lost: Arc::default(),
+        }
+    }
+
+    /// Queues a line, or counts it as lost when the queue is full.
+    pub fn record(&self, line: &Line<'_>) {
+        let Some(lines) = &self.lines else { return };
+        let mut text = Vec::with_capacity(384);
+        // Writing numbers and strings to memory cannot fail.
+        if serde_json::to_writer(&mut text, line).is_err() {
+            return;
+        }
+        text.push(b'\n');
+        if let Err(TrySendError::Full(_)) = lines.try_send(text) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn write(queue: &Receiver<Vec<u8>>, mut destination: Box<dyn Write + Send>, lost: &AtomicU64) {
+    while let Ok(line) = queue.recv() {
+        let mut batch = line;
+        while let Ok(line) = queue.try_recv() {
+            batch.extend_from_slice(&line);
+            if batch.len() > 64 * 1024 {
+                break;
+            }
+        }
+        let written = destination
+            .write_all(&batch)
+            .and_then(|()| destination.flush());
+        if let Err(error) = written {
+            log::error!(error:%; "the access log cannot be written");
+            return;
+        }
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            log::warn!(lost; "access lines were lost: the destination is too slow");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    struct Capture(std::sync::mpsc::Sender<Vec<u8>>);
+
+    impl Write for Capture {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.send(bytes.to_vec()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn writes_one_json_object_per_line() {
+        let (sender, written) = channel();
+        let log = Log::to(Box::new(Capture(sender)));
+        log.record(&Line {
+            time: 1,
+            request_id: "r",
+            client: [127, 0, 0, 1].into(),
+            method: "GET",
+            path: "/a\"b",
+            route: "/a",
+            status: 200,
+            duration_us: 5,
+            received: 0,
+            sent: 2,
+            user: None,
+            backend: None,
+            reason: None,
+        });
+        let line = written.recv().unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(value["path"], "/a\"b");
+        assert!(value.get("user").is_none());
+        assert!(line.ends_with(b"\n"));
+    }
+}

@@ -1,10 +1,25 @@
 //! An upstream as written in `gateway.yaml`.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use http::uri::PathAndQuery;
+use mcp_gateway_filters::Problem;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, value::MapAccessDeserializer},
+};
 
+use super::pool;
 use crate::units::Period;
+
+/// The most backends of one upstream: a pick looks at each of them.
+const MAX_BACKENDS: usize = 256;
+
+/// The largest weight.
+const MAX_WEIGHT: u32 = 1000;
+
+/// The longest time that any of the settings can be.
+const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A named pool of backends that serve the same thing.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -35,8 +50,7 @@ const fn idle_timeout() -> Period {
 }
 
 /// One backend: `host:port`, or a map when it has a weight.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendConfig {
     /// `host:port`, weight 1.
     Address(String),
@@ -47,6 +61,13 @@ pub enum BackendConfig {
         /// Its share of the requests relative to the others, 1 to 1000.
         weight: u32,
     },
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Weighted {
+    address: String,
+    weight: u32,
 }
 
 impl BackendConfig {
@@ -64,6 +85,42 @@ impl BackendConfig {
         match self {
             Self::Address(_) => 1,
             Self::Weighted { weight, .. } => *weight,
+        }
+    }
+}
+
+// By hand: an untagged enum would answer every mistake with "did not match any variant".
+impl<'de> Deserialize<'de> for BackendConfig {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = BackendConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`host:port` or a map of `address` and `weight`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(BackendConfig::Address(text.to_owned()))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let Weighted { address, weight } =
+                    Weighted::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(BackendConfig::Weighted { address, weight })
+            }
+        }
+
+        de.deserialize_any(Visitor)
+    }
+}
+
+impl Serialize for BackendConfig {
+    fn serialize<S: Serializer>(&self, ser: S) -> Result<S::Ok, S::Error> {
+        match self.clone() {
+            Self::Address(address) => ser.serialize_str(&address),
+            Self::Weighted { address, weight } => Weighted { address, weight }.serialize(ser),
         }
     }
 }
@@ -118,4 +175,69 @@ pub struct TlsConfig {
     /// A PEM file of authorities to trust instead of the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Judges everything that [`Pool::build`](super::Pool::build) would, and builds nothing.
+    ///
+    /// # Errors
+    /// Every mistake, each named by where it stands.
+    pub fn check(&self) -> Result<(), Vec<Problem>> {
+        pool::parse(self).map(drop)
+    }
+
+    /// Returns what is wrong with the numbers and the path; addresses and TLS are judged by those
+    /// who read them.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = vec![];
+        match self.backends.len() {
+            0 => problems.push(Problem::new(
+                "backends",
+                "expected at least one `host:port`",
+            )),
+            1..=MAX_BACKENDS => {}
+            many => problems.push(Problem::new(
+                "backends",
+                format!("found {many} backends, expected at most {MAX_BACKENDS}"),
+            )),
+        }
+        for (index, backend) in self.backends.iter().enumerate() {
+            let weight = backend.weight();
+            if !(1..=MAX_WEIGHT).contains(&weight) {
+                problems.push(Problem::new(
+                    format!("backends[{index}].weight"),
+                    format!("found {weight}, expected 1 to {MAX_WEIGHT}"),
+                ));
+            }
+        }
+        let check = &self.health_check;
+        for (at, period) in [
+            ("connect_timeout", self.connect_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("health_check.interval", check.interval),
+            ("health_check.timeout", check.timeout),
+        ] {
+            if period.0.is_zero() || period.0 > MAX_PERIOD {
+                problems.push(Problem::new(
+                    at,
+                    format!("found `{period}`, expected more than nothing and at most a day"),
+                ));
+            }
+        }
+        for (at, times) in [
+            ("health_check.unhealthy_after", check.unhealthy_after),
+            ("health_check.healthy_after", check.healthy_after),
+        ] {
+            if times == 0 {
+                problems.push(Problem::new(at, "found 0, expected at least 1"));
+            }
+        }
+        if !check.path.starts_with('/') || check.path.parse::<PathAndQuery>().is_err() {
+            problems.push(
+                Problem::new("health_check.path", format!("`{}` is no path", check.path))
+                    .help("a path begins with `/`, such as `/health`"),
+            );
+        }
+        problems
+    }
 }

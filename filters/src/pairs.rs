@@ -1,0 +1,283 @@
+//! `name=value` pairs of a query or a form, cut but never re-encoded.
+//!
+//! A filter decides about a pair by its decoded name and value, and what it does not decide about
+//! stays byte for byte: `state` and `code_verifier` must arrive as they were sent.
+//!
+//! Names are decoded the way a form is (`+` is a space), because that is how the servers behind
+//! read a query, too. An escape that is not one (`%zz`) stands for itself here; whether it is
+//! tolerable is decided by the gates, see [`Pair::strict`].
+
+use std::borrow::Cow;
+
+use http::{Uri, uri::PathAndQuery};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+
+use crate::Refusal;
+
+/// What is escaped in a name or value that the gateway writes itself: all but RFC 3986 unreserved.
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// One segment between two `&`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair<'a> {
+    /// The segment as sent.
+    pub(crate) raw: &'a [u8],
+    /// What stands before the first `=`, as sent.
+    name: &'a [u8],
+    /// What stands after the first `=`, as sent; empty without one.
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Pair<'a> {
+    fn new(raw: &'a [u8]) -> Self {
+        let mut halves = raw.splitn(2, |byte| *byte == b'=');
+        Self {
+            raw,
+            name: halves.next().unwrap_or_default(),
+            value: halves.next().unwrap_or_default(),
+        }
+    }
+
+    /// Returns the decoded name.
+    pub(crate) fn name(&self) -> Cow<'a, [u8]> {
+        decode(self.name)
+    }
+
+    /// Says whether the decoded name is `name`.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        if is_plain(self.name) {
+            self.name == name.as_bytes()
+        } else {
+            *decode(self.name) == *name.as_bytes()
+        }
+    }
+
+    /// Returns the decoded value.
+    pub(crate) fn decoded(&self) -> Cow<'a, [u8]> {
+        decode(self.value)
+    }
+
+    /// Decodes name and value for a gate, which must not read a pair otherwise than the server
+    /// behind it will.
+    ///
+    /// # Errors
+    /// On an escape that is not one, on text that is not UTF-8, and on CR, LF or NUL.
+    pub(crate) fn strict(&self) -> Result<(Cow<'a, str>, Cow<'a, str>), Fault> {
+        Ok((strict(self.name)?, strict(self.value)?))
+    }
+}
+
+/// Why a pair has no single reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("a parameter holds a percent sign that is not followed by two hexadecimal digits")]
+    Escape,
+    #[error("a parameter holds bytes that are not UTF-8")]
+    NotUtf8,
+    #[error("a parameter holds a line break or a NUL character")]
+    Control,
+}
+
+/// Cuts a query or a form into its segments, empty ones included.
+pub(crate) fn pairs(raw: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+    raw.split(|byte| *byte == b'&').map(Pair::new)
+}
+
+/// What becomes of one pair.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Stays as sent.
+    Keep,
+    /// Goes, with the `&` that joined it.
+    Drop,
+    /// Becomes these bytes.
+    Replace(Vec<u8>),
+}
+
+/// Decides about each pair in turn; returns `None` when every pair was kept.
+pub(crate) fn rewrite(raw: &[u8], mut decide: impl FnMut(&Pair<'_>) -> Change) -> Option<Vec<u8>> {
+    let mut out: Option<Vec<u8>> = None;
+    // How many bytes and segments went by before this one.
+    let (mut seen, mut kept) = (0, 0_usize);
+    for pair in pairs(raw) {
+        let change = decide(&pair);
+        if out.is_none() && !matches!(change, Change::Keep) {
+            let before = raw.get(..seen).unwrap_or_default();
+            out = Some(before.strip_suffix(b"&").unwrap_or(before).to_vec());
+        }
+        seen += pair.raw.len() + 1;
+        let piece = match &change {
+            Change::Keep => pair.raw,
+            Change::Replace(bytes) => bytes,
+            Change::Drop => continue,
+        };
+        if let Some(out) = &mut out {
+            if kept > 0 {
+                out.push(b'&');
+            }
+            out.extend_from_slice(piece);
+        }
+        kept += 1;
+    }
+    out
+}
+
+/// Puts a pair after the others.
+pub(crate) fn append(raw: &mut Vec<u8>, pair: &[u8]) {
+    if !raw.is_empty() && !raw.ends_with(b"&") {
+        raw.push(b'&');
+    }
+    raw.extend_from_slice(pair);
+}
+
+/// Writes a pair of the gateway's own.
+pub(crate) fn encode(name: &str, value: &str) -> String {
+    format!("{}={}", encode_value(name), encode_value(value))
+}
+
+/// Writes a name or value of the gateway's own.
+pub(crate) fn encode_value(text: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(text, VALUE)
+}
+
+/// Joins the path of `uri` with a new query; an empty query loses its question mark.
+///
+/// # Errors
+/// When the query holds a byte that cannot stand in a request target, `#` included: what follows
+/// it would silently be lost.
+pub(crate) fn target(uri: &Uri, query: &[u8]) -> Result<PathAndQuery, Refusal> {
+    join(uri.path(), query)
+}
+
+/// Joins a path with a query; an empty query loses its question mark.
+///
+/// # Errors
+/// When the result is not a request target.
+pub(crate) fn join(path: &str, query: &[u8]) -> Result<PathAndQuery, Refusal> {
+    let mut target = Vec::with_capacity(path.len() + 1 + query.len());
+    target.extend_from_slice(path.as_bytes());
+    if !query.is_empty() {
+        target.push(b'?');
+        target.extend_from_slice(query);
+    }
+    if target.contains(&b'#') {
+        return Err(not_a_target());
+    }
+    PathAndQuery::try_from(target).map_err(|_| not_a_target())
+}
+
+fn not_a_target() -> Refusal {
+    Refusal::invalid_request("the query holds a character that a request target cannot hold")
+}
+
+fn is_plain(raw: &[u8]) -> bool {
+    !raw.iter().any(|byte| matches!(byte, b'%' | b'+'))
+}
+
+fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
+    if is_plain(raw) {
+        return Cow::Borrowed(raw);
+    }
+    let spaced: Vec<u8> = raw
+        .iter()
+        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+        .collect();
+    Cow::Owned(percent_decode(&spaced).collect())
+}
+
+fn strict(raw: &[u8]) -> Result<Cow<'_, str>, Fault> {
+    let mut rest = raw;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        match rest.get(at + 1..at + 3) {
+            Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {}
+            _ => return Err(Fault::Escape),
+        }
+        rest = rest.get(at + 3..).unwrap_or_default();
+    }
+    let decoded = decode(raw);
+    if decoded.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(Fault::Control);
+    }
+    match decoded {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
+            .map(Cow::Borrowed)
+            .map_err(|_| Fault::NotUtf8),
+        Cow::Owned(bytes) => String::from_utf8(bytes)
+            .map(Cow::Owned)
+            .map_err(|_| Fault::NotUtf8),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drop_a(raw: &str) -> Option<String> {
+        rewrite(raw.as_bytes(), |pair| {
+            if pair.is_named("a") {
+                Change::Drop
+            } else {
+                Change::Keep
+            }
+        })
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn an_untouched_query_is_not_copied() {
+        assert_eq!(drop_a("b=1&&c"), None);
+        assert_eq!(drop_a(""), None);
+    }
+
+    #[test]
+    fn a_dropped_pair_takes_one_separator_along() {
+        assert_eq!(drop_a("a=1").as_deref(), Some(""));
+        assert_eq!(drop_a("a=1&b").as_deref(), Some("b"));
+        assert_eq!(drop_a("b&a").as_deref(), Some("b"));
+        assert_eq!(drop_a("b&a&c").as_deref(), Some("b&c"));
+        assert_eq!(drop_a("b&&a&c&").as_deref(), Some("b&&c&"));
+        assert_eq!(drop_a("&a&").as_deref(), Some("&"));
+    }
+
+    #[test]
+    fn names_are_compared_decoded() {
+        let named = |raw: &str| pairs(raw.as_bytes()).next().unwrap().is_named("a b");
+        assert!(named("a+b=1"));
+        assert!(named("a%20b"));
+        assert!(named("%61 b=x"));
+        assert!(!named("a%2b=1"));
+        assert!(!named("a%2=1"));
+    }
+
+    #[test]
+    fn a_gate_reads_only_what_has_one_reading() {
+        let read = |raw: &str| {
+            pairs(raw.as_bytes())
+                .next()
+                .unwrap()
+                .strict()
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        };
+        assert_eq!(read("a=b%3D+c=d"), Ok(("a".into(), "b= c=d".into())));
+        assert_eq!(read("a=%"), Err(Fault::Escape));
+        assert_eq!(read("a=%4"), Err(Fault::Escape));
+        assert_eq!(read("a=%4g"), Err(Fault::Escape));
+        assert_eq!(read("a=%+1"), Err(Fault::Escape));
+        assert_eq!(read("%0d=1"), Err(Fault::Control));
+        assert_eq!(read("a=%00"), Err(Fault::Control));
+        assert_eq!(read("a=%ff"), Err(Fault::NotUtf8));
+        assert_eq!(read("a=%c0%af"), Err(Fault::NotUtf8));
+    }
+
+    #[test]
+    fn a_query_with_a_fragment_is_refused_and_not_cut() {
+        assert!(join("/a", b"x=1#&y=2").is_err());
+        assert!(join("/a", b"x=\x01").is_err());
+        assert_eq!(join("/a", b"").unwrap(), "/a");
+        assert_eq!(join("/a", b"x").unwrap(), "/a?x");
+    }
+}

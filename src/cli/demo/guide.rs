@@ -1,0 +1,72 @@
+//! What the demo prints: where everything is, and what to paste into which client.
+
+use super::system::System;
+
+/// Returns the text for the terminal.
+pub(super) fn text(system: &System) -> String {
+    let ca = system.ca_file();
+    let ca = ca.display();
+    let urls = system.mcp_urls();
+    let (first, second) = match urls.as_slice() {
+        [first, second, ..] => (first.as_str(), second.as_str()),
+        _ => ("", ""),
+    };
+    let backends: String = system
+        .workloads()
+        .iter()
+        .map(|workload| {
+            format!(
+                "    {:<10} {} at {}\n",
+                workload.name(),
+                workload.replica(),
+                workload.address()
+            )
+        })
+        .collect();
+    let (entra, admin) = (system.entra().authority(), system.admin());
+    let config = system.config_file();
+    let config = config.display();
+    format!(
+        r#"
+mcp-gateway demo is up.
+
+  gateway        {url}
+  github         {first}
+  atlassian      {second}
+  Entra ID       {entra}  (a stand-in: it signs in Alice without asking)
+  workloads
+{backends}  admin          http://{admin}/metrics
+  configuration  {config}
+
+Clients have to trust the throw-away authority that signed the certificate:
+
+  {ca}
+
+Claude Code
+
+  export NODE_EXTRA_CA_CERTS={ca}
+  claude mcp add --transport http demo {first}
+  claude mcp login demo
+
+OpenCode, in opencode.json
+
+  {{ "mcp": {{ "demo": {{ "type": "remote", "url": "{first}" }} }} }}
+
+  export NODE_EXTRA_CA_CERTS={ca}
+  opencode mcp auth demo
+
+VS Code, in .vscode/mcp.json, started with NODE_EXTRA_CA_CERTS set as above
+
+  {{ "servers": {{ "demo": {{ "type": "http", "url": "{first}" }} }} }}
+
+mcp-remote, for clients that only speak stdio
+
+  NODE_EXTRA_CA_CERTS={ca} npx mcp-remote {first}
+
+Or let it check itself:  mcp-gateway demo --check
+Stop with Ctrl-C; everything it wrote is removed.
+
+"#,
+        url = system.url(),
+    )
+}

@@ -1,0 +1,258 @@
+//! `gateway.yaml`: from text to a configuration that is whole and valid, or every problem in it.
+//!
+//! Text becomes a tree of values with positions, variables are expanded in its scalars, each
+//! section is read by itself, profiles expand into routes, and every route goes through one
+//! builder. Nothing is started here and no address is resolved; of the files that are named,
+//! session keys are read and the others only opened.
+
+mod allow;
+mod de;
+pub(crate) mod expanded;
+mod gateway;
+mod mcp;
+mod path;
+mod problems;
+mod reader;
+mod routes;
+mod sections;
+mod source;
+mod steps;
+mod tree;
+mod upstreams;
+mod variables;
+mod wording;
+
+use std::{fs, io::Read};
+
+use mcp_gateway_filters::Catalog;
+use serde::{Serialize, Serializer};
+
+use crate::{admin, egress, listener, oauth, origin::Origin, session, upstream};
+
+pub use allow::Allow;
+pub use gateway::{
+    AccessLog, Authenticate, Endpoint, Exchange, Gateway, Identity, Proxy, Route, Sessions, Step,
+    UpstreamToken,
+};
+pub use problems::{Located, Notes, Problems};
+pub use source::Source;
+pub use tree::Position;
+pub use variables::Environment;
+
+use problems::Located as Problem;
+use reader::Reader;
+use routes::Surroundings;
+
+/// A configuration that was read, and what can be said about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the program is built from.
+    pub gateway: Gateway,
+    /// What is allowed and still worth a second thought.
+    pub notes: Notes,
+    /// Where everything stands, for problems that only building finds.
+    pub source: Source,
+    /// The same configuration with every default and profile written out.
+    pub written_out: WrittenOut,
+}
+
+/// A configuration without short forms, as `explain` prints it; it reads back as the same.
+#[derive(Debug, Serialize)]
+pub struct WrittenOut {
+    public_url: Origin,
+    listeners: Vec<listener::Config>,
+    admin: admin::Config,
+    egress: egress::Config,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<Identity>,
+    sessions: session::Config,
+    access_log: AccessLog,
+    upstreams: Upstreams,
+    /// In the order of [`Gateway::routes`].
+    pub routes: Vec<oauth::Route>,
+}
+
+/// A map in the order of the file.
+#[derive(Debug)]
+struct Upstreams(Vec<(String, upstream::Config)>);
+
+impl Serialize for Upstreams {
+    fn serialize<S: Serializer>(&self, ser: S) -> Result<S::Ok, S::Error> {
+        ser.collect_map(self.0.iter().map(|(name, config)| (name, config)))
+    }
+}
+
+/// Reads a configuration file.
+///
+/// `env` looks up the variables that the file names.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(
+    path: &std::path::Path,
+    env: Environment<'_>,
+    catalog: &Catalog,
+) -> Result<Loaded, Problems> {
+    let file = path.display().to_string();
+    let mut text = String::new();
+    let limit = tree::MAX_BYTES as u64 + 1;
+    let read = fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text));
+    match read {
+        Ok(_) => parse(&file, &text, env, catalog),
+        Err(why) => {
+            let problem = Problem::file(format!("cannot be read: {why}"));
+            Err(Problems::new(&file, vec![problem]))
+        }
+    }
+}
+
+/// Reads a configuration from text; `file` is the name in messages.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(
+    file: &str,
+    text: &str,
+    env: Environment<'_>,
+    catalog: &Catalog,
+) -> Result<Loaded, Problems> {
+    let mut root = tree::parse(text).map_err(|problems| Problems::new(file, problems))?;
+    let (problems, unset) = variables::expand(&mut root, env);
+    let mut reader = Reader::new(&root, problems, unset);
+    let read = sections(&mut reader, env, catalog);
+    let (problems, notes) = reader.finish();
+    match read {
+        Some((gateway, written_out)) if problems.is_empty() => Ok(Loaded {
+            gateway,
+            notes: Notes::new(file, notes),
+            source: Source::new(file, root),
+            written_out,
+        }),
+        _ => Err(Problems::new(file, problems)),
+    }
+}
+
+/// Reads every section, so that each one's problems are found; `None` only beside a problem.
+fn sections(
+    reader: &mut Reader<'_>,
+    env: Environment<'_>,
+    catalog: &Catalog,
+) -> Option<(Gateway, WrittenOut)> {
+    sections::check_keys(reader);
+    let public = sections::public_url(reader);
+    let listeners = sections::listeners(reader, public.as_ref());
+    let admin = sections::admin(reader, listeners.as_deref());
+    let egress = sections::egress(reader);
+    let sessions = sections::sessions(reader, env);
+    let access_log = sections::optional(reader, "access_log");
+    let (entra, identity) = identity(reader);
+    let upstreams = upstreams::read(reader);
+    let around = Surroundings {
+        catalog,
+        public: public.as_ref(),
+        identity: identity.as_ref(),
+        entra: entra.as_ref(),
+        upstreams: &upstreams.names,
+    };
+    let (routes, written): (Vec<_>, Vec<_>) = routes::build(reader, &around).into_iter().unzip();
+    let (written_sessions, sessions) = sessions?;
+    let written_out = WrittenOut {
+        public_url: public.clone()?,
+        listeners: listeners.clone()?,
+        admin: admin.clone()?,
+        egress: masked(egress.clone()?),
+        identity: identity.clone(),
+        sessions: written_sessions,
+        access_log: access_log?,
+        upstreams: Upstreams(upstreams.configs.clone()),
+        routes: written,
+    };
+    let gateway = Gateway {
+        public_url: public?,
+        listeners: listeners?,
+        admin: admin?,
+        egress: egress?,
+        sessions,
+        identity,
+        upstreams: upstreams.configs,
+        routes,
+        access_log: access_log?,
+    };
+    Some((gateway, written_out))
+}
+
+/// Reads whose tokens are accepted: from a provider's profile, or written out.
+fn identity(reader: &mut Reader<'_>) -> (Option<oauth::Entra>, Option<Identity>) {
+    let root = path::Path::root();
+    let section = root.key("authorization_server");
+    let written = reader.root.find("identity");
+    if written.is_some() && reader.root.find("authorization_server").is_some() {
+        let what = "expected `authorization_server` or `identity`, found both";
+        reader.problem("identity", what);
+    }
+    if let Some(node) = sections::provider(reader) {
+        let entra: Option<oauth::Entra> = reader.read(node, &section.key("entra"));
+        if let Some(entra) = &entra {
+            check_entra(reader, entra);
+        }
+        let identity = entra.as_ref().and_then(entra_identity);
+        return (entra, identity);
+    }
+    let identity: Option<Identity> =
+        written.and_then(|node| reader.read(node, &root.key("identity")));
+    if let Some(identity) = &identity {
+        for (key, empty) in [
+            ("issuer", identity.issuer.is_empty()),
+            ("tenant", identity.tenant.is_empty()),
+            (
+                "audiences",
+                identity.audiences.is_empty() || identity.audiences.iter().any(String::is_empty),
+            ),
+        ] {
+            if empty {
+                reader.problem(
+                    &format!("identity.{key}"),
+                    "expected a value, found nothing",
+                );
+            }
+        }
+    }
+    (None, identity)
+}
+
+fn entra_identity(entra: &oauth::Entra) -> Option<Identity> {
+    let endpoints = entra.endpoints();
+    Some(Identity {
+        issuer: endpoints.issuer,
+        audiences: vec![entra.client_id.as_str().to_owned()],
+        tenant: entra.tenant.as_str().to_owned(),
+        jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,
+        scopes: entra.challenge_scopes(),
+    })
+}
+
+fn check_entra(reader: &mut Reader<'_>, entra: &oauth::Entra) {
+    const SECTION: &str = "authorization_server.entra";
+    if !entra.scopes.iter().any(|scope| scope == "openid") {
+        let what = "expected `openid` among the scopes: without it Entra gives no id token";
+        reader.problem(&format!("{SECTION}.scopes"), what);
+    }
+    if !entra.strip.iter().any(|param| param == "resource") {
+        let what = "`resource` reaches Entra, which answers AADSTS9010010 to most clients";
+        reader.note(&format!("{SECTION}.strip"), what);
+    }
+    let what = "clients get the id token as their bearer: one app registration is enough, and the token says \
+                who signed in to this application, not what the caller may do";
+    reader.note(SECTION, what);
+}
+
+/// Hides the password of a proxy.
+fn masked(mut egress: egress::Config) -> egress::Config {
+    for proxy in [&mut egress.https_proxy, &mut egress.http_proxy] {
+        if let Some((user, host)) = proxy.rsplit_once('@') {
+            let scheme = user.split_once("://").map_or("", |(scheme, _)| scheme);
+            *proxy = format!("{scheme}://***@{host}");
+        }
+    }
+    egress
+}

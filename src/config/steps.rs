@@ -1,0 +1,302 @@
+//! One step of a route: a filter of the catalog, or a capability of the gateway.
+
+use std::sync::Arc;
+
+use mcp_gateway_filters::{BuildError, Catalog};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{
+    Authenticate, Exchange, Identity, Proxy, Step,
+    gateway::Endpoint,
+    path::{self, Path},
+    problems::{Located, suggestion},
+    reader::Reader,
+    tree::{Kind, Node},
+};
+
+/// What is not a filter: it waits, keeps state or calls out.
+const CAPABILITIES: [&str; 3] = ["authenticate", "exchange", "proxy"];
+
+/// Built-in filters that answer every request they see; nothing behind them is ever reached.
+const ANSWERING: [&str; 5] = [
+    "authorization_server",
+    "protected_resource",
+    "redirect",
+    "register_client",
+    "respond",
+];
+
+/// What steps may refer to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) upstreams: &'a [String],
+    /// `None` when there is none, or none that could be read.
+    pub(super) identity: Option<&'a Identity>,
+    /// The URL of the document that describes the route.
+    pub(super) resource_metadata: &'a str,
+}
+
+/// Where a step came from, so that its problems can be shown where the user wrote it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Written<'a> {
+    /// Written out, at this path.
+    Here(&'a str),
+    /// Made from the section at this path.
+    By(&'a str),
+}
+
+/// A step as written: its name, where that stands, and its settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a> {
+    pub(super) name: &'a str,
+    pub(super) settings: &'a Node,
+}
+
+impl<'a> Named<'a> {
+    /// Takes a map with one key apart; a bare name is a step without settings.
+    pub(super) fn of(node: &'a Node) -> Option<Self> {
+        match &node.kind {
+            Kind::Map(entries) => match entries.as_slice() {
+                [entry] => Some(Self {
+                    name: &entry.key,
+                    settings: &entry.value,
+                }),
+                _ => None,
+            },
+            Kind::Scalar(scalar) if !scalar.is_null() => Some(Self {
+                name: &scalar.text,
+                settings: node,
+            }),
+            _ => None,
+        }
+    }
+
+    fn is_bare(&self) -> bool {
+        matches!(&self.settings.kind, Kind::Scalar(scalar) if scalar.text == self.name)
+    }
+
+    /// Says whether a route may end here.
+    pub(super) fn answers(&self) -> bool {
+        ANSWERING.contains(&self.name) || matches!(self.name, "proxy" | "exchange")
+    }
+
+    /// Says whether the step is known to pass requests on; steps of embedding programs may answer.
+    pub(super) fn passes_on(&self, builtin: &Catalog) -> bool {
+        !self.answers() && (CAPABILITIES.contains(&self.name) || builtin.find(self.name).is_some())
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AuthenticateSettings {
+    resource_metadata: Option<Endpoint>,
+    scopes: Option<Vec<String>>,
+    groups: Vec<String>,
+}
+
+/// Says whether an `authenticate` step names a metadata document of its own.
+pub(super) fn names_metadata(settings: &Node) -> bool {
+    settings.find("resource_metadata").is_some()
+}
+
+/// Builds a step, or says why not.
+pub(super) fn build(
+    reader: &mut Reader<'_>,
+    names: &Names<'_>,
+    node: &Node,
+    written: Written<'_>,
+) -> Option<Step> {
+    let Some(named) = Named::of(node) else {
+        let (at, what) = (
+            node.at,
+            "expected a step such as `strip_query: {params: [x]}`",
+        );
+        let path = written.path();
+        reader.push(Located::at(
+            at,
+            path,
+            format!("{what}, found {}", node.describe()),
+        ));
+        return None;
+    };
+    let empty;
+    let settings = if named.is_bare() {
+        // The bare name is the whole node: its settings are an empty map in the same place.
+        empty = Node {
+            id: node.id,
+            at: node.at,
+            kind: Kind::Map(vec![]),
+        };
+        &empty
+    } else {
+        named.settings
+    };
+    let base = written.settings_path(named.name);
+    let step = Settings {
+        reader,
+        node: settings,
+        base: &base,
+    };
+    match named.name {
+        "authenticate" => step.authenticate(names),
+        "proxy" => step.proxy(names),
+        "exchange" => step.read::<Exchange>().map(Step::Exchange),
+        "authorize" | "policy" => {
+            reader.push(Located::at(
+                node.at,
+                written.path(),
+                format!(
+                    "step `{}` arrives with Cedar at the edge and is not available yet",
+                    named.name
+                ),
+            ));
+            None
+        }
+        name => step.filter(names, name, node, written),
+    }
+}
+
+impl Written<'_> {
+    fn path(self) -> String {
+        match self {
+            Self::Here(path) | Self::By(path) => path.to_owned(),
+        }
+    }
+
+    fn settings_path(self, name: &str) -> String {
+        match self {
+            Self::Here(path) => path::join(path, name),
+            // Settings keep their names when a section is expanded.
+            Self::By(path) => path.to_owned(),
+        }
+    }
+}
+
+struct Settings<'r, 't, 'n> {
+    reader: &'r mut Reader<'t>,
+    node: &'n Node,
+    base: &'n str,
+}
+
+impl Settings<'_, '_, '_> {
+    fn read<T: DeserializeOwned>(self) -> Option<T> {
+        self.reader.read(self.node, &Path::written(self.base))
+    }
+
+    fn authenticate(self, names: &Names<'_>) -> Option<Step> {
+        let base = self.base;
+        let at = self.node.at;
+        let reader = self.reader;
+        let settings: AuthenticateSettings = reader.read(self.node, &Path::written(base))?;
+        let Some(identity) = names.identity else {
+            if !identity_was_attempted(reader) {
+                reader.push(
+                    Located::at(
+                        at,
+                        base,
+                        "a token cannot be checked: no authorization server is configured",
+                    )
+                    .help("add `authorization_server: {entra: {tenant: …, client_id: …}}`"),
+                );
+            }
+            return None;
+        };
+        Some(Step::Authenticate(Authenticate {
+            resource_metadata: settings.resource_metadata.map_or_else(
+                || names.resource_metadata.to_owned(),
+                |url| url.as_str().to_owned(),
+            ),
+            scopes: settings.scopes.unwrap_or_else(|| identity.scopes.clone()),
+            groups: settings.groups,
+        }))
+    }
+
+    fn proxy(self, names: &Names<'_>) -> Option<Step> {
+        let base = self.base;
+        let reader = self.reader;
+        let proxy: Proxy = reader.read(self.node, &Path::written(base))?;
+        let at = self
+            .node
+            .find("upstream")
+            .map_or(self.node.at, |node| node.at);
+        is_upstream(reader, names.upstreams, &proxy.upstream, base, Some(at))
+            .then_some(Step::Proxy(proxy))
+    }
+
+    fn filter(
+        self,
+        names: &Names<'_>,
+        name: &str,
+        step: &Node,
+        written: Written<'_>,
+    ) -> Option<Step> {
+        let reader = self.reader;
+        let Some(entry) = names.catalog.find(name) else {
+            let known = names.catalog.entries().iter().map(|entry| entry.name);
+            let help = suggestion(name, "known steps", known.chain(CAPABILITIES));
+            let what = format!("unknown step `{name}`");
+            reader.push(Located::at(step.at, written.path(), what).help(help));
+            return None;
+        };
+        let mut late = vec![];
+        let filter = reader.attempt(self.node, &Path::written(self.base), |de, whole| {
+            let mut erased = <dyn erased_serde::Deserializer<'_>>::erase(de);
+            match entry.build(&mut erased) {
+                Ok(filter) => Some(filter),
+                // The tree remembers what was wrong, with its position.
+                Err(BuildError::Shape(_)) => None,
+                Err(BuildError::Problems(problems)) => {
+                    if whole {
+                        late = problems;
+                    }
+                    None
+                }
+            }
+        });
+        for problem in late {
+            let at = match written {
+                Written::Here(_) => path::locate(self.node, &problem.at).0,
+                Written::By(section) => {
+                    let whole = path::join(section, &problem.at);
+                    path::locate(reader.root, &whole).0
+                }
+            };
+            let path = path::join(self.base, &problem.at);
+            let mut located = Located::at(at, path, problem.what);
+            located.help = problem.help;
+            reader.push(located);
+        }
+        filter.map(|filter| Step::Filter {
+            name: entry.name,
+            filter: Arc::from(filter),
+        })
+    }
+}
+
+/// Says whether an authorization server is there, readable or not.
+fn identity_was_attempted(reader: &Reader<'_>) -> bool {
+    reader.root.find("authorization_server").is_some() || reader.root.find("identity").is_some()
+}
+
+/// Says whether an upstream is defined, and names the near miss when it is not.
+pub(super) fn is_upstream(
+    reader: &mut Reader<'_>,
+    defined: &[String],
+    name: &str,
+    base: &str,
+    at: Option<super::tree::Position>,
+) -> bool {
+    if defined.iter().any(|one| one == name) {
+        return true;
+    }
+    let path = path::join(base, "upstream");
+    let help = suggestion(
+        name,
+        "defined upstreams",
+        defined.iter().map(String::as_str),
+    );
+    let at = at.unwrap_or_else(|| path::locate(reader.root, &path).0);
+    reader.push(Located::at(at, path, format!("no upstream named `{name}`")).help(help));
+    false
+}

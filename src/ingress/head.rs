@@ -1,0 +1,369 @@
+//! The grammar of a request head, RFC 9112 without its leniencies.
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::{FIELDS_LIMIT, Refused, VALUE_LIMIT, check_target};
+
+/// Refuses an HTTP/1 request head that is not exactly one well-formed request.
+///
+/// `head` ends with the empty line. Everything that decides where the body ends is checked here,
+/// so that the reader of the body behind this layer and the upstream cannot disagree.
+///
+/// # Errors
+/// Which rule the head breaks, with the status of the answer.
+pub fn check_head(head: &[u8]) -> Result<(), Refused> {
+    if memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head.get(at - 1) != Some(&b'\r')) {
+        return Err(Refused::bad(
+            "bare_line_feed",
+            "lines must end with carriage return and line feed",
+        ));
+    }
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_LIMIT];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY),
+        Ok(_) | Err(_) => {
+            return Err(Refused::bad(
+                "malformed_head",
+                "the request head is malformed",
+            ));
+        }
+    }
+    // httparse skips empty lines before the request line; nothing else may stand there.
+    if head.first().is_some_and(|b| matches!(b, b'\r' | b'\n')) {
+        return Err(Refused::bad(
+            "malformed_head",
+            "the request must start with its request line",
+        ));
+    }
+    check_method(request.method.unwrap_or_default())?;
+    check_target(request.path.unwrap_or_default().as_bytes())?;
+    check_h1_fields(request.headers, request.version == Some(0))
+}
+
+const TOO_MANY: Refused = Refused::new(
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "too_many_fields",
+    "the request has too many header fields",
+);
+
+fn check_method(method: &str) -> Result<(), Refused> {
+    match method {
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => Ok(()),
+        _ => Err(Refused::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method",
+            "the gateway does not take this method",
+        )),
+    }
+}
+
+fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<(), Refused> {
+    let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
+    for field in fields {
+        check_field(field.name, field.value)?;
+        let name = field.name;
+        if name.eq_ignore_ascii_case("host") {
+            hosts += 1;
+            if !is_host(field.value) {
+                return Err(Refused::bad("host", "the Host field is not a host"));
+            }
+        } else if name.eq_ignore_ascii_case("content-length") {
+            lengths += 1;
+            if !is_length(field.value) {
+                return Err(Refused::bad(
+                    "content_length",
+                    "Content-Length must be one number",
+                ));
+            }
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            codings += 1;
+            if !field.value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Refused::bad(
+                    "transfer_encoding",
+                    "the only transfer coding taken is chunked",
+                ));
+            }
+        } else if name.eq_ignore_ascii_case("upgrade") {
+            return Err(Refused::bad("upgrade", "the gateway does not upgrade"));
+        } else if name.eq_ignore_ascii_case("expect") {
+            if !field.value.eq_ignore_ascii_case(b"100-continue") {
+                return Err(Refused::new(
+                    StatusCode::EXPECTATION_FAILED,
+                    "expect",
+                    "the only expectation met is 100-continue",
+                ));
+            }
+        } else if name.eq_ignore_ascii_case("connection") {
+            check_connection(field.value)?;
+        }
+    }
+    if hosts != 1 {
+        return Err(Refused::bad(
+            "host",
+            "a request must carry exactly one Host field",
+        ));
+    }
+    if lengths + codings > 1 || (codings > 0 && http_10) {
+        return Err(Refused::bad(
+            "framing",
+            "the length of the body must be given exactly once",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a request whose fields came over HTTP/2 and break a rule that the h2 library leaves open.
+///
+/// # Errors
+/// Which rule the fields break.
+pub fn check_fields(
+    method: &Method,
+    target: &[u8],
+    authority: Option<&str>,
+    fields: &HeaderMap<HeaderValue>,
+) -> Result<(), Refused> {
+    check_method(method.as_str())?;
+    check_target(target)?;
+    if fields.len() > FIELDS_LIMIT {
+        return Err(TOO_MANY);
+    }
+    for (name, value) in fields {
+        check_field(name.as_str(), value.as_bytes())?;
+    }
+    let mut hosts = fields.get_all(header::HOST).iter();
+    let host = hosts.next();
+    let agrees = match (authority, host) {
+        (Some(authority), Some(host)) => host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()),
+        (None, None) => false,
+        _ => true,
+    };
+    let named = authority
+        .map(str::as_bytes)
+        .or(host.map(HeaderValue::as_bytes));
+    if !agrees || hosts.next().is_some() || !named.is_some_and(is_host) {
+        return Err(Refused::bad("host", "a request must name exactly one host"));
+    }
+    if fields.contains_key(header::TRANSFER_ENCODING)
+        || fields.contains_key(header::CONNECTION)
+        || fields.contains_key(header::UPGRADE)
+    {
+        return Err(Refused::bad(
+            "connection_field",
+            "HTTP/2 requests carry no fields about the connection",
+        ));
+    }
+    let mut lengths = fields.get_all(header::CONTENT_LENGTH).iter();
+    let one = lengths.next().is_none_or(|v| is_length(v.as_bytes()));
+    if !one || lengths.next().is_some() {
+        return Err(Refused::bad(
+            "content_length",
+            "Content-Length must be one number",
+        ));
+    }
+    Ok(())
+}
+
+fn check_field(name: &str, value: &[u8]) -> Result<(), Refused> {
+    // Servers behind a gateway that map `-` to `_` could take `X_Forwarded_For` for ours.
+    if name.contains('_') {
+        return Err(Refused::bad(
+            "field_name",
+            "header field names must not hold underscores",
+        ));
+    }
+    if value.len() > VALUE_LIMIT {
+        return Err(Refused::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "field_too_large",
+            "a header field is too large",
+        ));
+    }
+    if value
+        .iter()
+        .any(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f)
+    {
+        return Err(Refused::bad(
+            "field_value",
+            "header fields must not hold control characters",
+        ));
+    }
+    Ok(())
+}
+
+/// `Connection` may name what is dropped with the connection, and nothing that matters.
+fn check_connection(value: &[u8]) -> Result<(), Refused> {
+    let harmful = |option: &[u8]| {
+        [
+            &b"host"[..],
+            b"content-length",
+            b"transfer-encoding",
+            b"authorization",
+            b"cookie",
+            b"origin",
+            b"mcp-session-id",
+            b"mcp-protocol-version",
+        ]
+        .iter()
+        .any(|name| option.eq_ignore_ascii_case(name))
+            || option
+                .get(..12)
+                .is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+    };
+    let mut options = 0;
+    for option in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+        options += 1;
+        if harmful(option) || options > 10 {
+            return Err(Refused::bad(
+                "connection_field",
+                "the Connection field names a field that must not be dropped",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_length(value: &[u8]) -> bool {
+    (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
+}
+
+/// `host[:port]` of RFC 3986 without userinfo; percent-encoded names are not taken.
+fn is_host(value: &[u8]) -> bool {
+    let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
+    if let Some(rest) = value.strip_prefix(b"[") {
+        let Some(end) = memchr::memchr(b']', rest) else {
+            return false;
+        };
+        let (address, port) = rest.split_at(end);
+        let address = std::str::from_utf8(address).unwrap_or_default();
+        return address.parse::<std::net::Ipv6Addr>().is_ok()
+            && (port == b"]" || port.strip_prefix(b"]:").is_some_and(is_port));
+    }
+    let mut parts = value.splitn(2, |b| *b == b':');
+    let name = parts.next().unwrap_or_default();
+    !name.is_empty()
+        && name.len() <= 255
+        && name
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        && parts.next().is_none_or(is_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(head: &str, expect: Option<&str>) {
+        let refused = check_head(head.as_bytes()).err().map(|r| r.reason);
+        assert_eq!(refused, expect, "{head:?}");
+    }
+
+    fn fields(more: &str) -> String {
+        format!("POST /mcp HTTP/1.1\r\nHost: a.test\r\n{more}\r\n")
+    }
+
+    #[test]
+    fn takes_what_clients_send() {
+        check("GET / HTTP/1.1\r\nHost: a.test:8443\r\n\r\n", None);
+        check("GET / HTTP/1.1\r\nHost: [::1]:8443\r\n\r\n", None);
+        check(&fields("Content-Length: 5\r\n"), None);
+        check(&fields("Transfer-Encoding: chunked\r\n"), None);
+        check(
+            &fields("Expect: 100-continue\r\nContent-Length: 5\r\n"),
+            None,
+        );
+        check(
+            &fields("Connection: keep-alive, x-mine\r\nX-Mine: 1\r\n"),
+            None,
+        );
+        check(&fields("Accept: text/event-stream\r\nX-Empty:\r\n"), None);
+    }
+
+    #[test]
+    fn refuses_doubtful_framing() {
+        check(&fields("Content-Length: 5, 5\r\n"), Some("content_length"));
+        check(
+            &fields("Content-Length: 5\r\nContent-Length: 5\r\n"),
+            Some("framing"),
+        );
+        check(&fields("Content-Length: +5\r\n"), Some("content_length"));
+        check(&fields("Content-Length:\r\n"), Some("content_length"));
+        check(
+            &fields("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
+            Some("framing"),
+        );
+        check(
+            &fields("Transfer-Encoding: gzip, chunked\r\n"),
+            Some("transfer_encoding"),
+        );
+        check(
+            &fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+            Some("framing"),
+        );
+        check(
+            &fields("Transfer-Encoding : chunked\r\n"),
+            Some("malformed_head"),
+        );
+        check(
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Some("framing"),
+        );
+        check(
+            &fields("Connection: close, content-length\r\n"),
+            Some("connection_field"),
+        );
+        check(
+            &fields("Connection: X-Forwarded-For\r\n"),
+            Some("connection_field"),
+        );
+    }
+
+    #[test]
+    fn refuses_doubtful_hosts() {
+        check("GET / HTTP/1.1\r\n\r\n", Some("host"));
+        check(&fields("Host: a.test\r\n"), Some("host"));
+        for host in ["a b", "a/b", "a#b", "u@a", "a:x", "", "[::1", "a,b"] {
+            check(
+                &format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+                Some("host"),
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_broken_lines_and_names() {
+        check("GET / HTTP/1.1\nHost: a\n\n", Some("bare_line_feed"));
+        check(
+            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            Some("malformed_head"),
+        );
+        check(
+            "PO ST /mcp HTTP/1.1\r\nHost: a\r\n\r\n",
+            Some("malformed_head"),
+        );
+        check("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", Some("method"));
+        check("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", Some("method"));
+        check("get / HTTP/1.1\r\nHost: a\r\n\r\n", Some("method"));
+        check(
+            "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            Some("target_form"),
+        );
+        check(&fields("X_Forwarded_For: 1\r\n"), Some("field_name"));
+        check(&fields("X: a\r\n b\r\n"), Some("malformed_head"));
+        check(&fields("Upgrade: h2c\r\n"), Some("upgrade"));
+        check(&fields("Expect: tea\r\n"), Some("expect"));
+        check(&fields(&"A: b\r\n".repeat(101)), Some("too_many_fields"));
+        check(
+            &fields(&format!("A: {}\r\n", "x".repeat(VALUE_LIMIT + 1))),
+            Some("field_too_large"),
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(head in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let _ = check_head(&head);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Authorization servers as data: each provider expands into plain routes of filters.
+//!
+//! Nothing here handles a request. What a profile publishes can be read with
+//! `mcp-gateway explain` and written by hand instead.
+
+mod entra;
+mod metadata;
+mod plain;
+
+pub use entra::{Endpoints, Settings as Entra};
+pub use metadata::{Metadata, Protected, resource_metadata};
+pub use plain::{Route, Setting, Step};

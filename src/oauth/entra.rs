@@ -1,0 +1,352 @@
+//! Microsoft Entra ID v2.0 as the authorization server.
+//!
+//! Entra knows no dynamic client registration, no RFC 8414 document, refuses `resource`, asks for
+//! an administrator on `prompt=consent`, and gives an access token that is meant for Graph. Each
+//! of these is cured by a filter; this file only says which filters stand where.
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::{
+    metadata::{Metadata, Protected, any_origin},
+    plain::{Route, Setting, Step},
+};
+use crate::origin::Origin;
+
+/// An application of a tenant, as written in `gateway.yaml`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The directory (tenant) id.
+    pub tenant: Guid,
+    /// The application (client) id.
+    pub client_id: Guid,
+    /// What clients get as their access token.
+    #[serde(default)]
+    pub bearer: Bearer,
+    /// The base of the tenant's endpoints, for national clouds; plain http only for loopback.
+    #[serde(default = "authority")]
+    pub authority: Authority,
+    /// Every scope that clients may ask for, and the default for those that ask for none.
+    #[serde(default = "scopes")]
+    pub scopes: Vec<String>,
+    /// Where clients may be sent back to; the presets and loopback when it is missing.
+    #[serde(default)]
+    pub redirect_uris: Option<Setting>,
+    /// Parameters that never reach Entra.
+    #[serde(default = "strip")]
+    pub strip: Vec<String>,
+}
+
+/// Entra's endpoints for one tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The `iss` of v2.0 tokens.
+    pub issuer: String,
+    /// Where a person signs in.
+    pub authorize: String,
+    /// Where a code becomes a token.
+    pub token: String,
+    /// Where the keys are.
+    pub jwks: String,
+}
+
+fn authority() -> Authority {
+    Authority("https://login.microsoftonline.com".to_owned())
+}
+
+fn scopes() -> Vec<String> {
+    ["openid", "profile", "email", "offline_access"]
+        .map(str::to_owned)
+        .into()
+}
+
+fn strip() -> Vec<String> {
+    ["resource", "prompt"].map(str::to_owned).into()
+}
+
+impl Settings {
+    /// Returns the tenant's endpoints.
+    #[must_use]
+    pub fn endpoints(&self) -> Endpoints {
+        let base = format!("{}/{}", self.authority.0, self.tenant.0);
+        Endpoints {
+            issuer: format!("{base}/v2.0"),
+            authorize: format!("{base}/oauth2/v2.0/authorize"),
+            token: format!("{base}/oauth2/v2.0/token"),
+            jwks: format!("{base}/discovery/v2.0/keys"),
+        }
+    }
+
+    /// Returns what a challenge asks for.
+    #[must_use]
+    pub fn challenge_scopes(&self) -> Vec<String> {
+        let asked = |scope: &&String| *scope != "offline_access";
+        self.scopes.iter().filter(asked).cloned().collect()
+    }
+
+    /// Writes every route that clients need to sign in.
+    #[must_use]
+    pub fn routes(&self, public: &Origin, protected: &[Protected]) -> Vec<Route> {
+        let endpoints = self.endpoints();
+        let metadata = Metadata {
+            public,
+            jwks_uri: &endpoints.jwks,
+            scopes: &self.scopes,
+        };
+        let mut routes = metadata.routes(protected);
+        for path in ["/oauth2/authorize", "/authorize"] {
+            routes.push(self.authorize(path, &endpoints));
+        }
+        for path in ["/oauth2/token", "/token"] {
+            routes.push(self.token(path, &endpoints));
+        }
+        routes.push(self.register());
+        routes
+    }
+
+    /// No `cors` here: a person goes to this page, and no script may.
+    fn authorize(&self, path: &str, endpoints: &Endpoints) -> Route {
+        let check = Step::new(
+            "check_authorize",
+            [("client_id", self.client_id.0.as_str().into())],
+        )
+        .with("redirect_uris", self.redirect_uris.clone());
+        plain(
+            path,
+            vec![
+                Step::new("form_to_query", []),
+                check,
+                Step::new("strip_query", [("params", Setting::list(&self.strip))]),
+                self.complete_scope("query"),
+                Step::new("redirect", [("to", endpoints.authorize.as_str().into())]),
+            ],
+        )
+    }
+
+    fn token(&self, path: &str, endpoints: &Endpoints) -> Route {
+        plain(
+            path,
+            vec![
+                any_origin(&["POST"], &["Content-Type", "MCP-Protocol-Version"]),
+                Step::new(
+                    "check_token_request",
+                    [("client_id", self.client_id.0.as_str().into())],
+                ),
+                Step::new("strip_form", [("params", Setting::list(&self.strip))]),
+                self.complete_scope("form"),
+                // Entra answers AADSTS9002326 to a public client that comes with an `Origin`.
+                Step::new(
+                    "remove_headers",
+                    [("request", Setting::list(["origin", "cookie"]))],
+                ),
+                Step::new("swap_token", [("scopes", Setting::list(&self.scopes))]),
+                Step::new("exchange", [("url", endpoints.token.as_str().into())]),
+            ],
+        )
+    }
+
+    fn register(&self) -> Route {
+        let register = Step::new(
+            "register_client",
+            [("client_id", self.client_id.0.as_str().into())],
+        )
+        .with("redirect_uris", self.redirect_uris.clone());
+        let headers = ["Content-Type", "MCP-Protocol-Version"];
+        plain("/register", vec![any_origin(&["POST"], &headers), register])
+    }
+
+    /// Without `openid` there is no id token to hand out, without `offline_access` no refresh.
+    fn complete_scope(&self, place: &str) -> Step {
+        let needed = |scope: &&String| matches!(scope.as_str(), "openid" | "offline_access");
+        Step::new(
+            "complete_scope",
+            [
+                ("in", place.into()),
+                ("scopes", Setting::list(self.scopes.iter().filter(needed))),
+                ("default", Setting::list(&self.scopes)),
+            ],
+        )
+    }
+}
+
+fn plain(path: &str, filters: Vec<Step>) -> Route {
+    Route {
+        path: path.to_owned(),
+        methods: vec![],
+        filters,
+    }
+}
+
+/// What clients get as their access token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bearer {
+    /// The id token. Its audience is the application, and one app registration is enough; what it
+    /// was made for is to tell the application who signed in, not to open an API.
+    #[default]
+    IdToken,
+}
+
+impl<'de> Deserialize<'de> for Bearer {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        match String::deserialize(de)?.as_str() {
+            "id_token" => Ok(Self::IdToken),
+            "access_token" => Err(de::Error::custom(
+                "bearer `access_token` is not available yet, expected `id_token`",
+            )),
+            other => Err(de::Error::custom(format!(
+                "unknown bearer `{other}`, expected `id_token`"
+            ))),
+        }
+    }
+}
+
+/// An id as Entra's portal shows it, in lower case, as tokens carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guid(String);
+
+impl Guid {
+    /// Returns the id in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Guid {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(de)?;
+        let groups: Vec<usize> = text.split('-').map(str::len).collect();
+        let digits = text.chars().all(|c| c == '-' || c.is_ascii_hexdigit());
+        if digits && groups == [8, 4, 4, 4, 12] {
+            return Ok(Self(text.to_ascii_lowercase()));
+        }
+        Err(de::Error::custom(format!(
+            "expected an id such as `72f988bf-86f1-41af-91ab-2d7cd011db47`, found `{text}`"
+        )))
+    }
+}
+
+/// The base of a cloud's endpoints, an origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority(String);
+
+impl<'de> Deserialize<'de> for Authority {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        Origin::deserialize(de).map(|origin| Self(origin.as_str().to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+
+    fn settings(more: &str) -> Result<Settings, serde_yaml::Error> {
+        serde_yaml::from_str(&format!("tenant: {ID}\nclient_id: {ID}\n{more}"))
+    }
+
+    fn check_refused(more: &str, expect: &str) {
+        let text = settings(more).unwrap_err().to_string();
+        assert!(text.contains(expect), "{text}");
+    }
+
+    fn routes(more: &str) -> Vec<Route> {
+        let protected = ["/mcp", "/mcp/atlassian"].map(|path| Protected {
+            path: path.to_owned(),
+            name: None,
+        });
+        let public = Origin::parse("https://mcp.test").unwrap();
+        settings(more).unwrap().routes(&public, &protected)
+    }
+
+    #[test]
+    fn endpoints_are_those_of_the_tenant() {
+        let shown = settings("authority: https://login.microsoftonline.us/")
+            .unwrap()
+            .endpoints();
+        assert_eq!(
+            shown.issuer,
+            format!("https://login.microsoftonline.us/{ID}/v2.0")
+        );
+        assert_eq!(
+            shown.jwks,
+            format!("https://login.microsoftonline.us/{ID}/discovery/v2.0/keys")
+        );
+    }
+
+    #[test]
+    fn refuses_what_cannot_work() {
+        check_refused("bearer: access_token", "not available yet");
+        check_refused(
+            "authority: http://login.example.com",
+            "plain http is for loopback only",
+        );
+        check_refused(
+            "authority: https://login.example.com/common",
+            "host and port only",
+        );
+        check_refused("issuer: x", "unknown field `issuer`");
+    }
+
+    #[test]
+    fn ids_are_guids() {
+        let read = |text: &str| serde_yaml::from_str::<Guid>(text).is_ok();
+        assert!(read(ID));
+        assert!(read(&ID.to_uppercase()));
+        assert!(!read("common"));
+        assert!(!read("contoso.onmicrosoft.com"));
+        assert!(!read("72f988bf86f141af91ab2d7cd011db47"));
+    }
+
+    #[test]
+    fn every_place_where_clients_look_has_a_route() {
+        let routes = routes("");
+        for path in [
+            "/.well-known/oauth-protected-resource",
+            "/.well-known/oauth-protected-resource/mcp",
+            "/.well-known/oauth-protected-resource/mcp/atlassian",
+            "/mcp/.well-known/oauth-protected-resource",
+            "/.well-known/oauth-authorization-server",
+            "/.well-known/oauth-authorization-server/mcp",
+            "/mcp/.well-known/oauth-authorization-server",
+            "/.well-known/openid-configuration",
+            "/.well-known/openid-configuration/mcp/atlassian",
+            "/mcp/atlassian/.well-known/openid-configuration",
+            "/oauth2/authorize",
+            "/authorize",
+            "/oauth2/token",
+            "/token",
+            "/register",
+        ] {
+            let found = routes.iter().filter(|route| route.path == path).count();
+            assert_eq!(found, 1, "{path}");
+        }
+    }
+
+    #[test]
+    fn offline_access_is_published_by_the_authorization_server_only() {
+        for route in routes("") {
+            let text = serde_yaml::to_string(&route).unwrap();
+            assert!(
+                !text.contains("protected_resource:") || !text.contains("offline_access"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_script_may_read_the_sign_in() {
+        for route in routes("") {
+            let cors = route.filters.iter().any(|step| step.name == "cors");
+            assert_eq!(cors, !route.path.ends_with("authorize"), "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn redirect_uris_reach_both_who_check_them() {
+        let routes = routes("redirect_uris: {allow: [\"https://x.test/cb\"]}");
+        let text = serde_yaml::to_string(&routes).unwrap();
+        assert_eq!(text.matches("https://x.test/cb").count(), 3);
+    }
+}

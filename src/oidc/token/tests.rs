@@ -1,0 +1,329 @@
+//! The form of a token and the content of its claims, one rule a case.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::oidc::testing::{AUDIENCE, ISSUER, NOW, TENANT, claims, header, issuer};
+
+/// A token with a signature that is of no interest here.
+fn compose(header: &str, claims: &str) -> String {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.{}", part(header), part(claims), part("signature"))
+}
+
+fn judge(token: &str, now: u64) -> Result<Identity, Denied> {
+    let accepted = Unverified::parse(token)?.accept(&issuer(), now)?;
+    Ok(accepted.identity)
+}
+
+fn check(token: &str, expect: Result<(), Denied>) {
+    assert_eq!(judge(token, NOW).map(drop), expect, "{token:.200}");
+}
+
+fn check_header(member: &str, value: &Value, expect: Result<(), Denied>) {
+    let mut header = header("a");
+    if value.is_null() {
+        header.as_object_mut().unwrap().remove(member);
+    } else {
+        header[member] = value.clone();
+    }
+    check(&compose(&header.to_string(), &claims().to_string()), expect);
+}
+
+fn with_claim(member: &str, value: &Value) -> String {
+    let mut claims = claims();
+    if value.is_null() {
+        claims.as_object_mut().unwrap().remove(member);
+    } else {
+        claims[member] = value.clone();
+    }
+    compose(&header("a").to_string(), &claims.to_string())
+}
+
+fn check_claim(member: &str, value: &Value, expect: Result<(), Denied>) {
+    check(&with_claim(member, value), expect);
+}
+
+#[test]
+fn a_good_token_says_who_it_is() {
+    let token = compose(&header("a").to_string(), &claims().to_string());
+    let identity = judge(&token, NOW).unwrap();
+    assert_eq!(identity.issuer, ISSUER);
+    assert_eq!(identity.subject, "subject");
+    assert_eq!(identity.tenant.as_deref(), Some(TENANT));
+    assert_eq!(identity.object.as_deref(), Some("object"));
+    assert_eq!(identity.expires_at, NOW + 3600);
+    assert_eq!(Value::Object(identity.claims), claims());
+    assert_eq!(Unverified::parse(&token).unwrap().kid, "a");
+}
+
+#[test]
+fn only_three_parts_of_plain_base64url_are_a_token() {
+    let good = compose(&header("a").to_string(), &claims().to_string());
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let (head, payload) = message.split_once('.').unwrap();
+    check(&good, Ok(()));
+    for bad in [
+        String::new(),
+        "..".into(),
+        "...".into(),
+        "a".into(),
+        message.to_owned(),
+        format!("{good}.{signature}"),
+        format!("{good}."),
+        format!(".{good}"),
+        format!(" {good}"),
+        format!("{good}\n"),
+        format!("{good}="),
+        format!("{head}= .{payload}.{signature}"),
+        format!("{head}.{payload} .{signature}"),
+        format!("{head}.{payload}.+/"),
+        format!("{head}..{signature}"),
+        format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode("[]")),
+        format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode("{} {}")),
+        format!("{head}.{}.{signature}", URL_SAFE_NO_PAD.encode("\"x\"")),
+        format!(
+            "{head}.{}.{signature}",
+            URL_SAFE_NO_PAD.encode([0xff, 0xfe])
+        ),
+    ] {
+        check(&bad, Err(Denied::Malformed));
+    }
+}
+
+#[test]
+fn a_token_has_a_longest_length() {
+    let padded = |length: usize| with_claim("pad", &json!("p".repeat(length)));
+    let overhead = padded(0).len();
+    let most = (MAX_TOKEN - overhead) / 4 * 3;
+    check(&padded(most - 3), Ok(()));
+    check(&padded(most + 9), Err(Denied::TooLong));
+    check(&"a".repeat(1 << 20), Err(Denied::TooLong));
+}
+
+#[test]
+fn only_rs256_counts_as_signed() {
+    for alg in [
+        json!("none"),
+        json!("None"),
+        json!("HS256"),
+        json!("RS384"),
+        json!("PS256"),
+        json!("ES256"),
+        json!("rs256"),
+        json!(["RS256"]),
+        json!(""),
+        Value::Null,
+    ] {
+        check_header("alg", &alg, Err(Denied::Algorithm));
+    }
+}
+
+#[test]
+fn the_type_is_absent_or_a_jwt() {
+    for typ in ["JWT", "jwt", "at+jwt", "application/at+jwt", "AT+JWT"] {
+        check_header("typ", &json!(typ), Ok(()));
+    }
+    check_header("typ", &Value::Null, Ok(()));
+    for typ in [
+        json!("JOSE"),
+        json!("logout+jwt"),
+        json!("dpop+jwt"),
+        json!(7),
+    ] {
+        check_header("typ", &typ, Err(Denied::Header));
+    }
+}
+
+#[test]
+fn extensions_that_change_the_meaning_are_refused() {
+    check_header("crit", &json!(["exp"]), Err(Denied::Header));
+    check_header("crit", &json!([]), Err(Denied::Header));
+    check_header("b64", &json!(false), Err(Denied::Header));
+    check_header("b64", &json!(true), Err(Denied::Header));
+    check_header("zip", &json!("DEF"), Err(Denied::Header));
+}
+
+#[test]
+fn keys_that_a_token_brings_along_are_not_looked_at() {
+    check_header("jku", &json!("https://evil.test/keys"), Ok(()));
+    check_header("x5u", &json!("https://evil.test/x"), Ok(()));
+    check_header("jwk", &json!({ "kty": "oct", "k": "AA" }), Ok(()));
+    check_header("x5c", &json!(["AA"]), Ok(()));
+}
+
+#[test]
+fn a_key_must_be_named() {
+    check_header("kid", &Value::Null, Err(Denied::Header));
+    check_header("kid", &json!(""), Err(Denied::Header));
+    check_header("kid", &json!(7), Err(Denied::Header));
+    check_header("kid", &json!("k".repeat(MAX_KID)), Ok(()));
+    check_header("kid", &json!("k".repeat(MAX_KID + 1)), Err(Denied::Header));
+}
+
+#[test]
+fn a_member_named_twice_is_refused() {
+    let (head, body) = (header("a").to_string(), claims().to_string());
+    let twice = |object: &str, member: &str| object.replacen('{', &format!("{{{member},"), 1);
+    for member in [
+        r#""alg":"none""#,
+        r#""kid":"b""#,
+        r#""alg":"RS256""#,
+        r#""\u006bid":"b""#,
+    ] {
+        check(
+            &compose(&twice(&head, member), &body),
+            Err(Denied::Duplicate),
+        );
+    }
+    for member in [
+        r#""aud":"x""#,
+        r#""exp":1"#,
+        r#""iss":"x""#,
+        r#""s\u0075b":"x""#,
+    ] {
+        check(
+            &compose(&head, &twice(&body, member)),
+            Err(Denied::Duplicate),
+        );
+    }
+}
+
+#[test]
+fn every_required_claim_is_required() {
+    for claim in ["exp", "aud", "iss", "sub", "tid"] {
+        check_claim(claim, &Value::Null, Err(Denied::Missing));
+    }
+    for claim in ["nbf", "iat", "oid"] {
+        check_claim(claim, &Value::Null, Ok(()));
+    }
+    check_claim("sub", &json!(""), Err(Denied::Missing));
+    check_claim("aud", &json!([]), Err(Denied::Audience));
+}
+
+#[test]
+fn a_claim_of_another_type_is_refused() {
+    for claim in ["iss", "sub", "tid", "oid"] {
+        for value in [json!(7), json!(["x"]), json!({}), json!(true)] {
+            check_claim(claim, &value, Err(Denied::ClaimType));
+        }
+    }
+    for value in [
+        json!(7),
+        json!({ "a": AUDIENCE }),
+        json!([AUDIENCE, 7]),
+        json!([[AUDIENCE]]),
+    ] {
+        check_claim("aud", &value, Err(Denied::ClaimType));
+    }
+    for claim in ["exp", "nbf"] {
+        for value in [
+            json!("1900000000"),
+            json!(-1),
+            json!(1.9e9),
+            json!([1]),
+            json!({}),
+        ] {
+            check_claim(claim, &value, Err(Denied::ClaimType));
+        }
+    }
+    let body = claims().to_string().replacen('{', r#"{"exp":null,"#, 1);
+    check(
+        &compose(&header("a").to_string(), &body),
+        Err(Denied::Duplicate),
+    );
+    let body = r#"{"iss":"i","sub":"s","aud":"a","exp":null}"#;
+    check(
+        &compose(&header("a").to_string(), body),
+        Err(Denied::ClaimType),
+    );
+}
+
+#[test]
+fn the_issuer_is_exact() {
+    check_claim("iss", &json!(format!("{ISSUER}/")), Err(Denied::Issuer));
+    check_claim("iss", &json!(ISSUER.to_uppercase()), Err(Denied::Issuer));
+    let v1 = format!("https://sts.windows.net/{TENANT}/");
+    check_claim("iss", &json!(v1), Err(Denied::Issuer));
+    check_claim(
+        "iss",
+        &json!(&ISSUER[..ISSUER.len() - 1]),
+        Err(Denied::Issuer),
+    );
+}
+
+#[test]
+fn the_audience_is_one_of_ours() {
+    check_claim("aud", &json!([AUDIENCE]), Ok(()));
+    check_claim("aud", &json!(["x", AUDIENCE]), Ok(()));
+    check_claim("aud", &json!("x"), Err(Denied::Audience));
+    check_claim("aud", &json!(format!("{AUDIENCE} ")), Err(Denied::Audience));
+    check_claim(
+        "aud",
+        &json!(format!("api://{AUDIENCE}")),
+        Err(Denied::Audience),
+    );
+}
+
+#[test]
+fn the_tenant_is_ours() {
+    check_claim(
+        "tid",
+        &json!("9188040d-6c67-4c5b-b112-36a304b66dad"),
+        Err(Denied::Tenant),
+    );
+    check_claim("tid", &json!("{tenantid}"), Err(Denied::Tenant));
+    let anywhere = Issuer {
+        tenant: None,
+        ..issuer()
+    };
+    let token = with_claim("tid", &Value::Null);
+    let token = Unverified::parse(&token).unwrap();
+    assert!(token.accept(&anywhere, NOW).is_ok());
+}
+
+#[test]
+fn a_token_for_graph_is_named_as_such() {
+    check_header("nonce", &json!("AQAB"), Err(Denied::GraphToken));
+    for aud in GRAPH {
+        check_claim("aud", &json!(aud), Err(Denied::GraphToken));
+    }
+    let mut graph = claims();
+    graph["aud"] = json!(GRAPH[0]);
+    graph["iss"] = json!(format!("https://sts.windows.net/{TENANT}/"));
+    let token = compose(&header("a").to_string(), &graph.to_string());
+    check(&token, Err(Denied::GraphToken));
+    // The claim of an id_token is another matter than the header's member.
+    check_claim("nonce", &json!("from the sign-in"), Ok(()));
+}
+
+#[test]
+fn exp_has_no_leeway_and_nbf_a_minute() {
+    let token = compose(&header("a").to_string(), &claims().to_string());
+    let at = |now: u64| judge(&token, now).map(drop);
+    assert_eq!(at(NOW + 3599), Ok(()));
+    assert_eq!(at(NOW + 3600), Err(Denied::Expired));
+    assert_eq!(at(NOW + 3601), Err(Denied::Expired));
+    assert_eq!(at(NOW - 300 - SKEW), Ok(()));
+    assert_eq!(at(NOW - 301 - SKEW), Err(Denied::NotYetValid));
+    check_claim("exp", &json!(0), Err(Denied::Expired));
+    check_claim("exp", &json!(u64::MAX), Ok(()));
+    check_claim("nbf", &json!(u64::MAX), Err(Denied::NotYetValid));
+}
+
+proptest! {
+    #[test]
+    fn never_panics(token in "[A-Za-z0-9_.=+ -]{0,80}", head in ".{0,40}", body in ".{0,40}") {
+        let _ = judge(&token, NOW);
+        let _ = judge(&compose(&head, &body), NOW);
+        let _ = judge(&compose(&header("a").to_string(), &body), NOW);
+    }
+
+    #[test]
+    fn the_string_forms_of_claims_never_change_the_verdict(extra in "[a-z]{9,12}", value in ".{0,20}") {
+        let token = with_claim(&extra, &json!(value));
+        prop_assert!(judge(&token, NOW).is_ok());
+    }
+}

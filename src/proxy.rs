@@ -1,0 +1,311 @@
+//! A request's way through the gateway, in a straight line.
+//!
+//! head → route → steps (filters, identity) → answered, or upstream → answer → access line.
+//!
+//! Pingora reads and writes HTTP/1.1 and HTTP/2; everything between is here. It knows nothing of
+//! YAML and of sockets that listen.
+
+mod answer;
+mod authenticate;
+mod body;
+mod call;
+mod exchange;
+mod failure;
+mod forward;
+mod jsonrpc;
+mod leg;
+mod mcp;
+mod pass;
+mod redirect;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use mcp_gateway_filters::{Filter, Response, Verdict};
+use pingora_core::{
+    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
+    protocols::http::ServerSession,
+    server::ShutdownWatch,
+};
+
+use crate::{
+    ingress, respond,
+    session::Sealer,
+    snapshot::{Route, Snapshot, Step},
+    telemetry::{access, metrics::Metrics},
+};
+
+use call::Call;
+use failure::Failure;
+use leg::Leg;
+use pass::Tools;
+
+pub use redirect::RedirectToHttps;
+
+/// What serves the routes.
+pub struct Proxy {
+    snapshot: ArcSwap<Snapshot>,
+    leg: Leg,
+    sealer: Arc<Sealer>,
+    log: access::Log,
+    ingress_refusals: prometheus::IntCounterVec,
+    options: HttpServerOptions,
+    /// Requests being worked on, for a drain that waits for them.
+    inflight: Arc<AtomicUsize>,
+    ids: RequestIds,
+}
+
+/// Unique ids for access lines and `X-Request-Id`: a random start, then counting.
+struct RequestIds {
+    next: AtomicU64,
+    prefix: u32,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        let random = ahash::RandomState::new();
+        Self {
+            next: AtomicU64::new(random.hash_one(1) & 0xffff_ffff),
+            prefix: u32::try_from(random.hash_one(2) >> 32).unwrap_or_default(),
+        }
+    }
+
+    fn next(&self) -> String {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{:08x}{next:012x}", self.prefix)
+    }
+}
+
+/// Counts a request for as long as it is worked on.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn count(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Proxy {
+    /// Serves a snapshot.
+    #[must_use]
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        sealer: Arc<Sealer>,
+        metrics: &Metrics,
+        log: access::Log,
+    ) -> Self {
+        Self {
+            snapshot: ArcSwap::new(snapshot),
+            leg: Leg::new(),
+            sealer,
+            log,
+            ingress_refusals: metrics.ingress_refusals.clone(),
+            options: HttpServerOptions::default(),
+            inflight: Arc::default(),
+            ids: RequestIds::new(),
+        }
+    }
+
+    /// Returns the count of requests that are being worked on.
+    #[must_use]
+    pub fn inflight(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.inflight)
+    }
+
+    /// Answers one request, whatever becomes of it.
+    async fn answer(
+        &self,
+        session: &mut ServerSession,
+        call: &mut Call,
+        shutdown: &ShutdownWatch,
+    ) -> Result<(), Failure> {
+        let failure = match self.route(session, call, shutdown).await {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        let Failure::Answered { reply, reason } = failure else {
+            return Err(failure);
+        };
+        call.reason = Some(reason);
+        call.metrics().refused(reason);
+        answer::fail(session, call, *reply).await
+    }
+
+    /// Finds the route and runs its steps.
+    async fn route(
+        &self,
+        session: &mut ServerSession,
+        call: &mut Call,
+        shutdown: &ShutdownWatch,
+    ) -> Result<(), Failure> {
+        let head = session.req_header();
+        let Some(route) = call.snapshot.router.find(head.uri.path()).map(Arc::clone) else {
+            return Err(Failure::not_found());
+        };
+        call.route = Some(Arc::clone(&route));
+        if !route.methods.is_empty() && !route.methods.contains(&head.method) {
+            return Err(Failure::method_not_allowed(&route.allow));
+        }
+        for step in &route.steps {
+            call.ran += 1;
+            match step {
+                Step::Filter(filter) => {
+                    if let Some(reply) = apply(&**filter, session, call, &route).await? {
+                        return answer::reply(session, call, reply).await;
+                    }
+                }
+                Step::Authenticate(gate) => {
+                    let caller =
+                        authenticate::caller(gate, call.head(session), call.now()).await?;
+                    call.identity = Some(caller);
+                }
+                Step::Proxy(proxy) => {
+                    let tools = Tools {
+                        leg: &self.leg,
+                        sealer: &self.sealer,
+                        draining: shutdown.clone(),
+                    };
+                    return pass::run(&tools, session, call, &route, proxy).await;
+                }
+                Step::Exchange(exchange) => {
+                    let form = call.body.take().unwrap_or_default();
+                    let reply = exchange::run(exchange, form).await?;
+                    return answer::reply(session, call, reply).await;
+                }
+            }
+        }
+        Err(Failure::internal("a route ended without an answer"))
+    }
+
+    /// Reads a request; `None` when there is none to answer.
+    async fn request(&self, session: &mut ServerSession) -> Option<()> {
+        match session.read_request().await {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                // Pingora's error text can quote the request: only its kind is logged.
+                log::debug!(kind = error.etype().as_str(); "a request could not be read");
+                self.ingress_refusals
+                    .with_label_values(&["unreadable"])
+                    .inc();
+                session.shutdown().await;
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Refuses what HTTP/2 lets through and HTTP/1 heads were already checked for.
+    async fn admit(&self, session: &mut ServerSession) -> bool {
+        if !session.is_http2() {
+            return true;
+        }
+        let head = session.req_header();
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or(&b""[..], |target| target.as_str().as_bytes());
+        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        let Err(refused) = ingress::check_fields(&head.method, target, authority, &head.headers)
+        else {
+            return true;
+        };
+        self.ingress_refusals
+            .with_label_values(&[refused.reason])
+            .inc();
+        let Failure::Answered { reply, .. } = Failure::oauth(
+            refused.status,
+            "invalid_request",
+            refused.description,
+            refused.reason,
+        ) else {
+            return false;
+        };
+        let mut call = Call::new(self.snapshot.load_full(), self.ids.next(), session);
+        call.reason = Some(refused.reason);
+        // A client that does not take the refusal is gone.
+        let _ = answer::fail(session, &mut call, *reply).await;
+        call.ended(session, &self.log);
+        false
+    }
+}
+
+/// Runs one filter; returns its answer when it has one.
+async fn apply(
+    filter: &dyn Filter,
+    session: &mut ServerSession,
+    call: &mut Call,
+    route: &Route,
+) -> Result<Option<Response>, Failure> {
+    match filter.request(&call.context(route), call.head(session))? {
+        Verdict::Respond(reply) => return Ok(Some(reply)),
+        Verdict::Continue(edits) => call.apply(session, edits),
+    }
+    let Some(limit) = filter.request_body_limit(call.head(session)) else {
+        return Ok(None);
+    };
+    let body = match call.body.take() {
+        Some(body) if body.len() > limit => return Err(Failure::body_too_large(limit)),
+        Some(body) => body,
+        None => body::gather(session, limit).await?,
+    };
+    let verdict = filter.request_body(&call.context(route), call.head(session), &body)?;
+    call.body = Some(body);
+    match verdict {
+        Verdict::Respond(reply) => Ok(Some(reply)),
+        Verdict::Continue(edits) => {
+            call.apply(session, edits);
+            Ok(None)
+        }
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for Proxy {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.request(&mut session).await?;
+        let _counted = InFlight::count(&self.inflight);
+        if !self.admit(&mut session).await {
+            return None;
+        }
+        let mut call = Call::new(self.snapshot.load_full(), self.ids.next(), &session);
+        let answered = self.answer(&mut session, &mut call, shutdown).await;
+        if let Err(failure) = &answered {
+            match failure {
+                Failure::Gone(error) => {
+                    call.reason = Some("client_gone");
+                    log::debug!(kind = error.etype().as_str(); "a client left");
+                }
+                Failure::Cut(reason) => call.reason = Some(reason),
+                Failure::Answered { reason, .. } => call.reason = Some(reason),
+            }
+        }
+        call.ended(&session, &self.log);
+        if answered.is_err() {
+            // An HTTP/1 answer ends without its last chunk, an HTTP/2 stream is reset: what was
+            // cut must not look whole.
+            session.shutdown().await;
+            return None;
+        }
+        respond::finish(session).await
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}

@@ -1,0 +1,147 @@
+//! The `authenticate` step: whose request is this?
+//!
+//! RFC 6750 for the bearer, RFC 9728 §5.1 for the challenge that tells a client where to sign in.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header, request};
+use mcp_gateway_filters::Identity;
+
+use super::failure::Failure;
+use crate::{oidc::Denied, snapshot::Authenticate};
+
+/// Returns the verified caller.
+pub(super) async fn caller(
+    gate: &Authenticate,
+    head: &request::Parts,
+    now: u64,
+) -> Result<Arc<Identity>, Failure> {
+    let token = bearer(head).map_err(|problem| challenge(gate, problem))?;
+    let identity = match gate.verifier.cached(token, now) {
+        Some(identity) => identity,
+        None => gate
+            .verifier
+            .verify(token, now)
+            .await
+            .map_err(|denied| refuse(gate, denied))?,
+    };
+    if gate.groups.is_empty() || is_member(&identity, &gate.groups) {
+        Ok(identity)
+    } else {
+        Err(Failure::oauth(
+            StatusCode::FORBIDDEN,
+            "access_denied",
+            "your account is in none of the groups that may use this",
+            "not_in_group",
+        ))
+    }
+}
+
+/// What is wrong with the `Authorization` field.
+enum Problem {
+    /// There is none: the client has not signed in yet.
+    Missing,
+    /// It cannot be a bearer token.
+    Malformed,
+}
+
+/// Returns the token of the one `Authorization` field; never one from a query or a cookie.
+fn bearer(head: &request::Parts) -> Result<&str, Problem> {
+    let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
+    let field = fields.next().ok_or(Problem::Missing)?;
+    if fields.next().is_some() {
+        return Err(Problem::Malformed);
+    }
+    let text = field.to_str().map_err(|_| Problem::Malformed)?;
+    // The scheme is case-insensitive (RFC 9110 §11.1).
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => {
+            Ok(token)
+        }
+        _ => Err(Problem::Malformed),
+    }
+}
+
+fn challenge(gate: &Authenticate, problem: Problem) -> Failure {
+    match problem {
+        // RFC 6750 §3.1: no error code when there was no token.
+        Problem::Missing => unauthorized(
+            gate.challenge.clone(),
+            "sign in first: this request carries no access token",
+            "no_token",
+        ),
+        Problem::Malformed => unauthorized(
+            format!("{}, error=\"invalid_request\"", gate.challenge),
+            "the Authorization field must be one bearer token",
+            "malformed_authorization",
+        ),
+    }
+}
+
+fn refuse(gate: &Authenticate, denied: Denied) -> Failure {
+    if let Some(wait) = denied.retry_after() {
+        // Never 401: clients would throw away tokens that are good.
+        return Failure::oauth(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            denied.description(),
+            denied.reason(),
+        )
+        .with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    unauthorized(
+        format!("{}, error=\"invalid_token\"", gate.challenge),
+        denied.description(),
+        denied.reason(),
+    )
+}
+
+fn unauthorized(challenge: String, description: &str, reason: &'static str) -> Failure {
+    let failure = Failure::oauth(
+        StatusCode::UNAUTHORIZED,
+        "invalid_token",
+        description,
+        reason,
+    );
+    match HeaderValue::try_from(challenge) {
+        Ok(value) => failure.with(header::WWW_AUTHENTICATE, value),
+        Err(_) => Failure::internal("a challenge is no header value"),
+    }
+}
+
+fn is_member(identity: &Identity, groups: &[String]) -> bool {
+    identity
+        .claims
+        .get("groups")
+        .and_then(serde_json::Value::as_array)
+        .is_some_and(|held| {
+            held.iter()
+                .filter_map(serde_json::Value::as_str)
+                .any(|group| groups.iter().any(|wanted| wanted == group))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(fields: &[&str], expect: Option<&str>) {
+        let mut request = http::Request::builder();
+        for field in fields {
+            request = request.header("authorization", *field);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(bearer(&parts).ok(), expect, "{fields:?}");
+    }
+
+    #[test]
+    fn takes_one_bearer_token() {
+        check(&["Bearer abc"], Some("abc"));
+        check(&["bearer abc"], Some("abc"));
+        check(&[], None);
+        check(&["Bearer"], None);
+        check(&["Bearer "], None);
+        check(&["Basic abc"], None);
+        check(&["Bearer a", "Bearer b"], None);
+    }
+}

@@ -1,0 +1,74 @@
+//! Request bodies: held when a step asks for them, always with a limit and a deadline.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use pingora_core::protocols::http::ServerSession;
+use tokio::time::{Instant, timeout_at};
+
+use super::failure::Failure;
+
+/// How long a body may take whatever its size.
+const GRACE: Duration = Duration::from_secs(30);
+/// What a client must send in each second beyond the grace.
+const SLOWEST_BYTES_PER_SECOND: usize = 16 * 1024;
+/// The first allocation for a body that comes in pieces; what a client announces is not believed.
+const FIRST_ALLOCATION: usize = 64 * 1024;
+/// Reads the whole body, up to `limit` bytes.
+///
+/// A body that came in one piece is not copied.
+pub(super) async fn gather(session: &mut ServerSession, limit: usize) -> Result<Bytes, Failure> {
+    if announced(session).is_some_and(|length| length > limit) {
+        return Err(Failure::body_too_large(limit));
+    }
+    if session.is_body_empty() {
+        return Ok(Bytes::new());
+    }
+    if session.req_header().headers.contains_key(header::EXPECT) {
+        session
+            .write_continue_response()
+            .await
+            .map_err(Failure::gone)?;
+    }
+    let begun = Instant::now();
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let received = first.len() + rest.len();
+        let grace = Duration::from_secs((received / SLOWEST_BYTES_PER_SECOND) as u64);
+        let read = timeout_at(begun + GRACE + grace, session.read_request_body()).await;
+        let chunk = match read {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => break,
+            Ok(Err(error)) => return Err(Failure::gone(error)),
+            Err(_) => return Err(Failure::body_timeout()),
+        };
+        if received + chunk.len() > limit {
+            return Err(Failure::body_too_large(limit));
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = chunk;
+        } else {
+            if rest.is_empty() {
+                rest.reserve(FIRST_ALLOCATION.max(first.len() + chunk.len()));
+                rest.extend_from_slice(&first);
+                first = Bytes::new();
+            }
+            rest.extend_from_slice(&chunk);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// What `Content-Length` says; the first layer has refused everything but one number.
+fn announced(session: &ServerSession) -> Option<usize> {
+    session
+        .req_header()
+        .headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}

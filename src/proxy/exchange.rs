@@ -1,0 +1,136 @@
+//! The `exchange` step: the token endpoint of the authorization server, asked by the gateway.
+//!
+//! The answer is held whole before the first byte leaves, so that whatever goes wrong on the way
+//! is a clean OAuth error and never half a token.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use mcp_gateway_filters::Response;
+
+use super::failure::Failure;
+use crate::{
+    egress::{EgressError, Limits, Request},
+    snapshot::Exchange,
+};
+
+/// Posts the form and returns what the client may see of the answer.
+pub(super) async fn run(exchange: &Exchange, form: Bytes) -> Result<Response, Failure> {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    let request = Request {
+        method: http::Method::POST,
+        target: &exchange.target,
+        headers,
+        body: form,
+    };
+    let limits = Limits {
+        total: exchange.timeout,
+        body: exchange.response_limit,
+        decoded: exchange.response_limit,
+    };
+    let answered = exchange.egress.fetch(&request, limits).await;
+    let (outcome, result) = match answered {
+        Ok(response) => judge(response),
+        Err(error) => failed(&error),
+    };
+    exchange.outcomes.with_label_values(&[outcome]).inc();
+    result
+}
+
+/// Which answers a client gets as they are: its own errors (4xx), and "not now" (429, 503).
+fn judge(response: Response) -> (&'static str, Result<Response, Failure>) {
+    let status = response.status();
+    let passes = status.is_success()
+        || status.is_client_error()
+        || status == StatusCode::SERVICE_UNAVAILABLE;
+    if !passes {
+        return (
+            "server_error",
+            Err(Failure::oauth(
+                StatusCode::BAD_GATEWAY,
+                "server_error",
+                "the authorization server failed: try again in a moment",
+                "authorization_server_failed",
+            )),
+        );
+    }
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            let essence = value.split(';').next().unwrap_or_default().trim();
+            essence.eq_ignore_ascii_case("application/json")
+        });
+    let is_whole =
+        is_json && serde_json::from_slice::<serde::de::IgnoredAny>(response.body()).is_ok();
+    if !is_whole && status != StatusCode::SERVICE_UNAVAILABLE && status != StatusCode::TOO_MANY_REQUESTS
+    {
+        return (
+            "malformed",
+            Err(Failure::oauth(
+                StatusCode::BAD_GATEWAY,
+                "server_error",
+                "the authorization server's answer is not JSON",
+                "authorization_server_malformed",
+            )),
+        );
+    }
+    let outcome = if status.is_success() {
+        "success"
+    } else if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
+        "unavailable"
+    } else {
+        "refused"
+    };
+    (outcome, Ok(visible(response)))
+}
+
+/// Keeps of the answer's head what concerns the client.
+fn visible(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let mut reply = Response::new(body);
+    *reply.status_mut() = parts.status;
+    for name in [header::CONTENT_TYPE, header::RETRY_AFTER] {
+        if let Some(value) = parts.headers.get(&name) {
+            reply.headers_mut().insert(name, value.clone());
+        }
+    }
+    let headers = reply.headers_mut();
+    // RFC 6749 §5.1.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    reply
+}
+
+fn failed(error: &EgressError) -> (&'static str, Result<Response, Failure>) {
+    log::warn!(error:%; "the authorization server could not be asked for a token");
+    let (status, outcome, reason, description) = match error {
+        EgressError::Timeout { .. } => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            "authorization_server_timeout",
+            "the authorization server did not answer in time: try again in a moment",
+        ),
+        EgressError::Unreachable { .. } => (
+            StatusCode::BAD_GATEWAY,
+            "unreachable",
+            "authorization_server_unreachable",
+            "the authorization server cannot be reached from the gateway: try again in a moment",
+        ),
+        _ => (
+            StatusCode::BAD_GATEWAY,
+            "malformed",
+            "authorization_server_malformed",
+            "the authorization server's answer was broken: try again in a moment",
+        ),
+    };
+    (
+        outcome,
+        Err(Failure::oauth(status, "server_error", description, reason)),
+    )
+}

@@ -1,0 +1,256 @@
+//! The upstream leg: one request to one backend over HTTP/1.1, head and body in one write.
+//!
+//! Connections, TLS and the pool are Pingora's. What is decided here is when a request may be sent
+//! again: on a connection that had waited in the pool, when no byte of an answer came and the
+//! backend cannot have acted on the request. It does not choose the backend.
+
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes};
+use http::Method;
+use pingora_core::{
+    Error, ErrorType,
+    connectors::{ConnectorOptions, TransportConnector},
+    protocols::{
+        Stream,
+        http::{
+            HttpTask, ServerSession,
+            v1::client::{HttpSession, http_req_header_to_wire},
+        },
+    },
+    upstreams::peer::{HttpPeer, Peer},
+};
+use pingora::http::{RequestHeader, ResponseHeader};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{error::Elapsed, timeout},
+};
+
+use wire::Wire;
+
+/// Bodies up to this size are copied behind the head; larger ones leave by a vectored write.
+const COPY_LIMIT: usize = 16 * 1024;
+/// How long a backend may refuse to take the bytes of a request.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to look for an early answer, such as 413, when a request could not be written whole.
+const EARLY_ANSWER: Duration = Duration::from_secs(1);
+/// Idle connections kept in all.
+const POOL_SIZE: usize = 1024;
+
+/// Sends requests to backends over pooled connections.
+pub(super) struct Leg {
+    connector: TransportConnector,
+}
+
+/// The head of an answer, and the connection its body comes from.
+pub(super) struct Answered {
+    pub(super) upstream: HttpSession,
+    /// Whom the connection goes to, for the pool.
+    pub(super) peer: Arc<HttpPeer>,
+    pub(super) head: Box<ResponseHeader>,
+    /// Whether the head is the whole answer.
+    pub(super) end: bool,
+    /// Whether a stale connection made a second sending necessary.
+    pub(super) resent: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum LegError {
+    /// No connection could be made: nothing was sent, another backend may be asked.
+    Connect(Box<Error>),
+    /// The connection failed before an answer began; the backend may have acted on the request.
+    Broken(Box<Error>),
+    /// The answer did not begin in time.
+    Timeout,
+    /// The client left, so the upstream connection was closed.
+    Gone(Box<Error>),
+}
+
+impl Leg {
+    pub(super) fn new() -> Self {
+        Self {
+            connector: TransportConnector::new(Some(ConnectorOptions::new(POOL_SIZE))),
+        }
+    }
+
+    /// Sends the request to the first of `peers` that can be connected to, and waits for the head
+    /// of the answer. A client that leaves meanwhile ends the request at once.
+    pub(super) async fn send(
+        &self,
+        client: &mut ServerSession,
+        peers: &[Arc<HttpPeer>],
+        head: &RequestHeader,
+        body: &Bytes,
+        head_timeout: Option<Duration>,
+    ) -> Result<Answered, LegError> {
+        let mut fresh = false;
+        loop {
+            let (stream, peer, reused) = self.connect(client, peers, fresh).await?;
+            let before = Wire::received(&stream);
+            let (mut upstream, sent) = write(stream, peer, head, body).await?;
+            let limit = if sent.is_ok() {
+                head_timeout
+            } else {
+                Some(EARLY_ANSWER)
+            };
+            let answer = tokio::select! {
+                biased;
+                answer = within(limit, final_head(&mut upstream)) => answer,
+                gone = client.read_body_or_idle(true) => return Err(LegError::Gone(gone_error(gone))),
+            };
+            match answer {
+                Ok(Ok((head, end))) => {
+                    return Ok(Answered {
+                        upstream,
+                        peer: Arc::clone(peer),
+                        head,
+                        end,
+                        resent: fresh,
+                    });
+                }
+                Err(_) if sent.is_ok() => return Err(LegError::Timeout),
+                Err(_) => {
+                    return Err(LegError::Broken(sent.err().unwrap_or_else(unwritten)));
+                }
+                Ok(Err(error)) => {
+                    let silent = reused && Wire::received(upstream.stream()) == before;
+                    if silent && (is_repeatable(&head.method) || is_undelivered(&upstream)) {
+                        fresh = true;
+                        continue;
+                    }
+                    return Err(LegError::Broken(sent.err().unwrap_or(error)));
+                }
+            }
+        }
+    }
+
+    /// Takes the connection back into the pool when the whole answer was read.
+    pub(super) async fn release(&self, mut upstream: HttpSession, peer: &HttpPeer) {
+        upstream.respect_keepalive();
+        if let Some(stream) = upstream.reuse().await {
+            self.connector
+                .release_stream(stream, peer.reuse_hash(), peer.options.idle_timeout);
+        }
+    }
+
+    async fn connect<'a>(
+        &self,
+        client: &mut ServerSession,
+        peers: &'a [Arc<HttpPeer>],
+        fresh: bool,
+    ) -> Result<(Stream, &'a Arc<HttpPeer>, bool), LegError> {
+        let mut failed = None;
+        for peer in peers {
+            if !fresh && let Some(stream) = self.connector.reused_stream(&**peer).await {
+                return Ok((stream, peer, true));
+            }
+            let connected = tokio::select! {
+                biased;
+                connected = self.connector.new_stream(&**peer) => connected,
+                gone = client.read_body_or_idle(true) => return Err(LegError::Gone(gone_error(gone))),
+            };
+            match connected {
+                Ok(io) => return Ok((Box::new(Wire::new(io)), peer, false)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(LegError::Connect(failed.unwrap_or_else(|| {
+            Error::explain(ErrorType::ConnectError, "the backend has no address")
+        })))
+    }
+}
+
+/// Waits for the end of the request's sender: `read_body_or_idle` only returns when it is gone.
+pub(super) fn gone_error(gone: Result<Option<Bytes>, Box<Error>>) -> Box<Error> {
+    gone.err()
+        .unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed))
+        .into_down()
+}
+
+fn unwritten() -> Box<Error> {
+    Error::explain(ErrorType::WriteError, "the request was not taken")
+}
+
+/// Writes head and body. The HTTP session that is made afterwards only reads, except for HEAD,
+/// whose answers it can frame only when it wrote the request itself.
+async fn write(
+    mut stream: Stream,
+    peer: &HttpPeer,
+    head: &RequestHeader,
+    body: &Bytes,
+) -> Result<(HttpSession, Result<(), Box<Error>>), LegError> {
+    if head.method == Method::HEAD {
+        let mut upstream = HttpSession::new_with_options(stream, peer);
+        upstream.write_timeout = Some(WRITE_TIMEOUT);
+        let sent = upstream.write_request_header(Box::new(head.clone())).await;
+        return Ok((upstream, sent.map(|_| ())));
+    }
+    let mut wire = http_req_header_to_wire(head).ok_or_else(|| {
+        LegError::Broken(Error::explain(
+            ErrorType::InvalidHTTPHeader,
+            "the request target cannot be written",
+        ))
+    })?;
+    let write = async {
+        if body.len() <= COPY_LIMIT || !stream.is_write_vectored() {
+            wire.extend_from_slice(body);
+            stream.write_all(&wire).await?;
+        } else {
+            stream.write_all_buf(&mut wire.chain(body.clone())).await?;
+        }
+        stream.flush().await
+    };
+    let sent = match timeout(WRITE_TIMEOUT, write).await {
+        Ok(written) => written
+            .map_err(|error| Error::because(ErrorType::WriteError, "to the backend", error)),
+        Err(_) => Err(Error::explain(ErrorType::WriteTimedout, "to the backend")),
+    };
+    Ok((HttpSession::new_with_options(stream, peer), sent))
+}
+
+async fn final_head(
+    upstream: &mut HttpSession,
+) -> Result<(Box<ResponseHeader>, bool), Box<Error>> {
+    loop {
+        match upstream.read_response_task().await? {
+            HttpTask::Header(head, _) if head.status.is_informational() => {}
+            HttpTask::Header(head, end) => return Ok((head, end)),
+            _ => return Err(Error::explain(ErrorType::InternalError, "no answer head")),
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = T>,
+) -> Result<T, Elapsed> {
+    match limit {
+        Some(limit) => timeout(limit, work).await,
+        None => Ok(work.await),
+    }
+}
+
+/// Safe methods may be repeated whatever became of the first sending (RFC 9110 §9.2.1).
+fn is_repeatable(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether the kernel says that the peer never took the last byte of the request: it had closed
+/// before, so nothing behind it can have acted.
+fn is_undelivered(upstream: &HttpSession) -> bool {
+    let info = upstream
+        .digest()
+        .socket_digest
+        .as_ref()
+        .and_then(|digest| digest.tcp_info());
+    info.is_some_and(|info| {
+        // What was sent counts retransmissions, what was acknowledged counts the SYN.
+        let sent = info
+            .tcpi_bytes_sent
+            .saturating_sub(info.tcpi_bytes_retrans);
+        info.tcpi_notsent_bytes > 0 || info.tcpi_bytes_acked.saturating_sub(1) < sent
+    })
+}

@@ -1,0 +1,464 @@
+//! The `proxy` step: to an upstream and back, as it comes.
+//!
+//! The request's body is held, the answer's never is, unless a filter of the route asked for it.
+//! Who may be asked and when a request may be sent again is decided here; how it is sent is the
+//! leg's.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use mcp_gateway_filters::{Identity, Transform};
+use pingora::http::ResponseHeader;
+use pingora_core::protocols::http::{HttpTask, ServerSession, v1::client::HttpSession};
+use tokio::{sync::watch, time::sleep};
+
+use super::{
+    answer::{self, Held, Rewriting},
+    body,
+    call::Call,
+    failure::Failure,
+    forward::{self, Forwarded},
+    jsonrpc::{self, Message},
+    leg::{Answered, Leg, LegError, gone_error},
+    mcp::{self, Pin},
+};
+use crate::{
+    session::Sealer,
+    snapshot::{Proxy, Route},
+    upstream::{Backend, Picked},
+};
+
+/// How many backends one request may be sent to.
+const ATTEMPTS: usize = 3;
+/// What a client is told to wait when nobody can be asked.
+const RETRY_AFTER_SECONDS: u16 = 5;
+
+/// What the step needs beside the request.
+pub(super) struct Tools<'a> {
+    pub(super) leg: &'a Leg,
+    pub(super) sealer: &'a Sealer,
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+/// Sends the request on and the answer back.
+pub(super) async fn run(
+    tools: &Tools<'_>,
+    session: &mut ServerSession,
+    call: &mut Call,
+    route: &Route,
+    proxy: &Proxy,
+) -> Result<(), Failure> {
+    let head = call.head(session);
+    let (method, path) = (head.method.clone(), head.uri.path());
+    if !proxy.allow.is_empty() && !proxy.allow.iter().any(|allow| allow.matches(&method, path)) {
+        return Err(Failure::oauth(
+            StatusCode::FORBIDDEN,
+            "access_denied",
+            "this method and path are not open here",
+            "not_allowed",
+        ));
+    }
+    let body = match call.body.take() {
+        Some(body) => body,
+        None => body::gather(session, proxy.request_body_limit).await?,
+    };
+    let message = if proxy.sessions {
+        mcp::message(call.head(session), &body)?
+    } else {
+        Message::default()
+    };
+    let pin = mcp::pin(tools.sealer, call, session, route, proxy, &message)?;
+    let (answered, picked) = send(tools, session, call, proxy, &pin, &message, &body).await?;
+    // A stream may last for hours: nothing of the request is needed any more.
+    let id = message.id().to_owned();
+    drop(body);
+    give_back(tools, session, call, route, proxy, answered, picked, &id).await
+}
+
+/// Sends the request to the backend of its session, or to one after the other that cannot be
+/// connected to.
+async fn send(
+    tools: &Tools<'_>,
+    session: &mut ServerSession,
+    call: &mut Call,
+    proxy: &Proxy,
+    pin: &Pin,
+    message: &Message<'_>,
+    body: &Bytes,
+) -> Result<(Answered, Picked), Failure> {
+    let mut tried: Vec<Arc<Backend>> = Vec::new();
+    loop {
+        let picked = match &pin.backend {
+            Some(backend) if tried.is_empty() => Some(backend.enter()),
+            Some(_) => return Err(mcp::session_gone(message)),
+            None if tried.len() < ATTEMPTS => proxy.pool.pick(&tried),
+            None => None,
+        };
+        let Some(picked) = picked else {
+            return Err(unavailable(proxy, message));
+        };
+        let backend = Arc::clone(picked.backend());
+        call.backend = Some(Arc::clone(&backend));
+        let head = request_head(session, call, proxy, pin, &backend, body)?;
+        let sent = tools
+            .leg
+            .send(
+                session,
+                &backend.peers(),
+                &head,
+                body,
+                proxy.response_head_timeout,
+            )
+            .await;
+        match sent {
+            Ok(answered) => {
+                if answered.resent {
+                    retried(proxy, "stale_connection");
+                }
+                return Ok((answered, picked));
+            }
+            Err(LegError::Connect(error)) => {
+                log::debug!(upstream = proxy.pool.name(), backend = backend.address(), error:%; "a backend cannot be connected to");
+                backend.connect_failed(Instant::now());
+                if pin.backend.is_none() {
+                    retried(proxy, "connect_failed");
+                }
+                tried.push(backend);
+            }
+            Err(LegError::Gone(error)) => return Err(Failure::Gone(error)),
+            Err(LegError::Timeout) => {
+                return Err(failed(
+                    proxy,
+                    message,
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "the server behind the gateway did not answer in time",
+                    "upstream_timeout",
+                ));
+            }
+            Err(LegError::Broken(error)) => {
+                log::warn!(upstream = proxy.pool.name(), backend = backend.address(), error:%; "a backend broke the connection before it answered");
+                return Err(failed(
+                    proxy,
+                    message,
+                    StatusCode::BAD_GATEWAY,
+                    "the server behind the gateway broke the connection before it answered: it may or may not have acted on the request",
+                    "upstream_broken",
+                ));
+            }
+        }
+    }
+}
+
+fn request_head(
+    session: &ServerSession,
+    call: &Call,
+    proxy: &Proxy,
+    pin: &Pin,
+    backend: &Backend,
+    body: &Bytes,
+) -> Result<pingora::http::RequestHeader, Failure> {
+    let client = call.head(session);
+    let path = proxy.path.as_deref().unwrap_or_else(|| client.uri.path());
+    let query = client.uri.query();
+    let joined;
+    let target = match query {
+        None => path,
+        Some(query) => {
+            joined = format!("{path}?{query}");
+            &joined
+        }
+    };
+    forward::request_head(
+        client,
+        &Forwarded {
+            target,
+            host: backend.address(),
+            client: call.client,
+            public_host: &call.snapshot.public_host,
+            public_scheme: call.snapshot.public_scheme,
+            request_id: &call.id,
+            with_token: proxy.with_token,
+            session: pin.id.as_deref(),
+            length: body.len(),
+        },
+    )
+    .map_err(|_| Failure::internal("the request for an upstream has no valid head"))
+}
+
+/// Judges the head of the answer, then passes it and its body on.
+#[expect(clippy::too_many_arguments, reason = "the ends of one pipe")]
+async fn give_back(
+    tools: &Tools<'_>,
+    session: &mut ServerSession,
+    call: &mut Call,
+    route: &Route,
+    proxy: &Proxy,
+    answered: Answered,
+    picked: Picked,
+    id: &str,
+) -> Result<(), Failure> {
+    let Answered {
+        upstream,
+        peer,
+        mut head,
+        end,
+        ..
+    } = answered;
+    if head.status == StatusCode::UNAUTHORIZED && proxy.with_token && call.identity.is_some() {
+        return Err(refused_token(proxy, &picked, id));
+    }
+    if proxy.sessions {
+        mcp::seal(tools.sealer, call, route, &picked, &mut head)?;
+    }
+    forward::clean_response_head(&mut head, end)
+        .map_err(|_| Failure::internal("the answer of an upstream has no valid head"))?;
+    let rewriting = Rewriting::of(call, session, &mut head)?;
+    let mut pipe = Pipe {
+        upstream,
+        is_stream: is_event_stream(&head),
+        draining: tools.draining.clone(),
+        expires: expiry(call, session, &head),
+    };
+    let whole = match rewriting.gather_limit() {
+        Some(limit) => pipe.held(session, call, head, end, rewriting, limit).await?,
+        None => {
+            let transforms = if rewriting.is_empty() {
+                vec![]
+            } else {
+                head.remove_header(&header::CONTENT_LENGTH);
+                if !end {
+                    // Framed anew: the length is not known any more.
+                    let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
+                }
+                rewriting.transforms()
+            };
+            pipe.streamed(session, call, head, end, transforms).await?
+        }
+    };
+    if whole {
+        tools.leg.release(pipe.upstream, &peer).await;
+    }
+    Ok(())
+}
+
+/// The connection to the upstream while the body of its answer passes.
+struct Pipe {
+    upstream: HttpSession,
+    is_stream: bool,
+    draining: watch::Receiver<bool>,
+    /// When the caller's token ends, for streams that would outlive it.
+    expires: Option<std::time::Duration>,
+}
+
+/// What comes next.
+enum Next {
+    Data(Bytes, bool),
+    /// The stream has to end now, politely.
+    Over,
+}
+
+impl Pipe {
+    /// Passes the body on piece by piece. Returns whether the upstream's answer was read whole.
+    async fn streamed(
+        &mut self,
+        session: &mut ServerSession,
+        call: &mut Call,
+        head: Box<ResponseHeader>,
+        end: bool,
+        mut transforms: Vec<Box<dyn Transform>>,
+    ) -> Result<bool, Failure> {
+        call.status = head.status.as_u16();
+        answer::write_head(session, head, end).await?;
+        if end {
+            return Ok(true);
+        }
+        let _open = self
+            .is_stream
+            .then(|| Open::count(call.metrics().streams.clone()));
+        let over = sleep(self.expires.unwrap_or_default());
+        tokio::pin!(over);
+        loop {
+            let next = tokio::select! {
+                biased;
+                task = self.upstream.read_response_task() => read(task)?,
+                gone = session.read_body_or_idle(true) => return Err(Failure::Gone(gone_error(gone))),
+                () = &mut over, if self.expires.is_some() => Next::Over,
+                _ = self.draining.wait_for(|draining| *draining), if self.is_stream => Next::Over,
+            };
+            match next {
+                Next::Over => {
+                    answer::write_body(session, Bytes::new(), true).await?;
+                    session.set_keepalive(None);
+                    return Ok(false);
+                }
+                Next::Data(data, end) => {
+                    let data = if transforms.is_empty() {
+                        data
+                    } else {
+                        answer::transform(&mut transforms, data, end)
+                            .map_err(|refusal| Failure::Cut(refusal.code))?
+                    };
+                    answer::write_body(session, data, end).await?;
+                    if end {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Holds the body, lets the steps rewrite it, and sends it with its new length.
+    async fn held(
+        &mut self,
+        session: &mut ServerSession,
+        call: &mut Call,
+        mut head: Box<ResponseHeader>,
+        end: bool,
+        rewriting: Rewriting,
+        limit: usize,
+    ) -> Result<bool, Failure> {
+        let too_large = || {
+            Failure::oauth(
+                StatusCode::BAD_GATEWAY,
+                "server_error",
+                "the answer of the server behind the gateway is too large",
+                "upstream_too_large",
+            )
+        };
+        let mut held = Held::default();
+        let mut done = end;
+        while !done {
+            let task = tokio::select! {
+                biased;
+                task = self.upstream.read_response_task() => read(task),
+                gone = session.read_body_or_idle(true) => return Err(Failure::Gone(gone_error(gone))),
+            };
+            // Nothing has left yet: a broken answer can still be told.
+            let Ok(Next::Data(data, end)) = task else {
+                return Err(Failure::oauth(
+                    StatusCode::BAD_GATEWAY,
+                    "server_error",
+                    "the server behind the gateway broke off its answer",
+                    "upstream_broken",
+                ));
+            };
+            if !held.push(&data, limit) {
+                return Err(too_large());
+            }
+            done = end;
+        }
+        let body = rewriting.whole(call, session, &head, held.finish())?;
+        head.remove_header(&header::TRANSFER_ENCODING);
+        answer::send(session, call, head, body).await?;
+        Ok(true)
+    }
+}
+
+fn read(task: pingora_core::Result<HttpTask>) -> Result<Next, Failure> {
+    match task {
+        Ok(HttpTask::Body(data, end)) => Ok(Next::Data(data.unwrap_or_default(), end)),
+        Ok(HttpTask::Done) => Ok(Next::Data(Bytes::new(), true)),
+        Ok(HttpTask::Failed(_)) | Err(_) => Err(Failure::Cut("upstream_broken")),
+        // HTTP/1 trailers are dropped.
+        Ok(_) => Ok(Next::Data(Bytes::new(), false)),
+    }
+}
+
+/// Counts an open stream for as long as it lives.
+struct Open(prometheus::IntGauge);
+
+impl Open {
+    fn count(streams: prometheus::IntGauge) -> Self {
+        streams.inc();
+        Self(streams)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A GET stream is an open ear: it must not outlive the token that opened it. The answer to a POST
+/// ends by itself.
+fn expiry(
+    call: &Call,
+    session: &ServerSession,
+    head: &ResponseHeader,
+) -> Option<std::time::Duration> {
+    let identity = call.identity.as_deref()?;
+    let listens = session.req_header().method == Method::GET && is_event_stream(head);
+    listens.then(|| std::time::Duration::from_secs(left(identity, call.now())))
+}
+
+fn left(identity: &Identity, now: u64) -> u64 {
+    identity.expires_at.saturating_sub(now)
+}
+
+fn is_event_stream(head: &ResponseHeader) -> bool {
+    head.headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+fn retried(proxy: &Proxy, reason: &str) {
+    proxy
+        .retries
+        .with_label_values(&[proxy.pool.name(), reason])
+        .inc();
+}
+
+fn unavailable(proxy: &Proxy, message: &Message<'_>) -> Failure {
+    failed(
+        proxy,
+        message,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "none of the servers behind the gateway can be reached: try again in a moment",
+        "no_backend",
+    )
+    .with(
+        header::RETRY_AFTER,
+        HeaderValue::from(RETRY_AFTER_SECONDS),
+    )
+}
+
+fn failed(
+    proxy: &Proxy,
+    message: &Message<'_>,
+    status: StatusCode,
+    text: &str,
+    reason: &'static str,
+) -> Failure {
+    proxy
+        .failures
+        .with_label_values(&[proxy.pool.name(), reason])
+        .inc();
+    if proxy.sessions {
+        Failure::rpc(status, message.id(), jsonrpc::UPSTREAM_FAILED, text, reason)
+    } else {
+        Failure::oauth(status, "server_error", text, reason)
+    }
+}
+
+/// The upstream refuses a token that the gateway has verified: their settings disagree, and no
+/// sign-in can mend that, so the client gets no challenge.
+fn refused_token(proxy: &Proxy, picked: &Picked, id: &str) -> Failure {
+    log::error!(
+        upstream = proxy.pool.name(),
+        backend = picked.backend().address();
+        "the workload refuses a token that the gateway has verified: compare its OIDC issuer and audience with `authorization_server`, or set `upstream_token: none`"
+    );
+    proxy
+        .failures
+        .with_label_values(&[proxy.pool.name(), "token_refused"])
+        .inc();
+    Failure::rpc(
+        StatusCode::BAD_GATEWAY,
+        id,
+        jsonrpc::UPSTREAM_FAILED,
+        "the server behind the gateway is set up to refuse this sign-in: ask its operator, signing in again will not help",
+        "token_refused",
+    )
+}

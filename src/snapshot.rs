@@ -1,0 +1,145 @@
+//! Everything a request needs, compiled and immutable: a request takes one snapshot and keeps it.
+//!
+//! A snapshot refers to live things that outlast it: pools with their health, the key set, the
+//! verdict cache. It never sees YAML.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, Method};
+use mcp_gateway_filters::Filter;
+use prometheus::{Histogram, IntCounterVec, IntGauge};
+
+use crate::{
+    config::Allow,
+    egress::{Egress, Target},
+    oidc::Verifier,
+    router::Router,
+    telemetry::metrics::Metrics,
+    upstream::Pool,
+};
+
+/// The compiled configuration.
+pub struct Snapshot {
+    /// From path to route.
+    pub router: Router<Arc<Route>>,
+    /// What answers when no route does.
+    pub unrouted: RouteMetrics,
+    /// The host of the public URL.
+    pub public_host: HeaderValue,
+    /// `https`, or `http` for a gateway on loopback.
+    pub public_scheme: &'static str,
+}
+
+/// A path and what happens to its requests.
+pub struct Route {
+    /// The path as configured.
+    pub path: String,
+    /// The methods it takes; empty means that the steps decide.
+    pub methods: Vec<Method>,
+    /// The same for the `Allow` field.
+    pub allow: HeaderValue,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+    /// What is counted.
+    pub metrics: RouteMetrics,
+}
+
+/// One step of a route, ready to run.
+pub enum Step {
+    /// A filter of the catalog.
+    Filter(Arc<dyn Filter>),
+    /// Lets only callers with a valid token go on.
+    Authenticate(Authenticate),
+    /// Sends the request to an upstream.
+    Proxy(Box<Proxy>),
+    /// Calls the authorization server and answers from memory.
+    Exchange(Box<Exchange>),
+}
+
+/// Who may go on.
+pub struct Authenticate {
+    /// Who judges tokens.
+    pub verifier: Arc<Verifier>,
+    /// `Bearer resource_metadata="…", scope="…"` (RFC 9728 §5.1, RFC 6750 §3).
+    pub challenge: String,
+    /// Groups of which the caller must be in one; empty lets everyone go on.
+    pub groups: Vec<String>,
+}
+
+/// Where a request goes.
+pub struct Proxy {
+    /// The pool it goes to.
+    pub pool: Arc<Pool>,
+    /// The path at the upstream; the request's own when it is missing.
+    pub path: Option<String>,
+    /// Whether sessions are sealed and pinned: an MCP route.
+    pub sessions: bool,
+    /// Whether the upstream gets the caller's token.
+    pub with_token: bool,
+    /// The largest request body in bytes.
+    pub request_body_limit: usize,
+    /// How long the head of the answer may take.
+    pub response_head_timeout: Option<Duration>,
+    /// What may be asked for; empty allows everything.
+    pub allow: Vec<Allow>,
+    /// Counted when a request is sent again, by `upstream` and `reason`.
+    pub retries: IntCounterVec,
+    /// Counted when the upstream does not answer properly, by `upstream` and `reason`.
+    pub failures: IntCounterVec,
+}
+
+/// The call of the token endpoint.
+pub struct Exchange {
+    /// The way out.
+    pub egress: Arc<Egress>,
+    /// The token endpoint.
+    pub target: Target,
+    /// How long the whole call may take.
+    pub timeout: Duration,
+    /// The largest answer in bytes, after decompression.
+    pub response_limit: usize,
+    /// Counted by `outcome`.
+    pub outcomes: IntCounterVec,
+}
+
+/// The metrics of a route, resolved.
+pub struct RouteMetrics {
+    /// By status class: index 0 is a client that left before an answer, 2 to 5 are the classes.
+    durations: [Histogram; 6],
+    /// Event streams that are open.
+    pub streams: IntGauge,
+    refusals: IntCounterVec,
+    route: String,
+}
+
+impl RouteMetrics {
+    /// Resolves the metrics of a route.
+    #[must_use]
+    pub fn of(route: &str, metrics: &Metrics) -> Self {
+        let class = |code| {
+            metrics
+                .request_duration
+                .with_label_values(&[route, code])
+        };
+        Self {
+            durations: ["gone", "1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
+            streams: metrics.streams_active.with_label_values(&[route]),
+            refusals: metrics.refusals.clone(),
+            route: route.to_owned(),
+        }
+    }
+
+    /// Counts a request that ended with `status`; 0 means that the client left first.
+    pub fn ended(&self, status: u16, duration: Duration) {
+        if let Some(histogram) = self.durations.get(usize::from(status / 100)) {
+            histogram.observe(duration.as_secs_f64());
+        }
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&self, reason: &str) {
+        self.refusals
+            .with_label_values(&[&self.route, reason])
+            .inc();
+    }
+}

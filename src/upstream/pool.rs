@@ -1,0 +1,608 @@
+//! A pool: which of its backends is asked next.
+//!
+//! Two backends are drawn at random, by weight, and the one with less to do is asked ("the power
+//! of two choices"): nearly as even as knowing the least loaded one, without all requests running
+//! to it at once. Nothing here waits or allocates.
+
+use std::{collections::HashSet, sync::Arc};
+
+use aws_lc_rs::rand;
+use mcp_gateway_filters::Problem;
+use serde::Serialize;
+
+use super::{
+    address::{Address, AddressError},
+    backend::{Backend, Picked, Standing},
+    config::Config,
+    peer::Template,
+    random::Random,
+};
+use crate::telemetry::metrics::Metrics;
+
+/// A running upstream.
+#[derive(Debug)]
+pub struct Pool {
+    name: Arc<str>,
+    config: Config,
+    template: Arc<Template>,
+    backends: Box<[Arc<Backend>]>,
+    random: Random,
+}
+
+/// One backend as the status page shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackendStatus {
+    /// `host:port` as configured.
+    pub address: String,
+    /// Whether it takes new requests.
+    pub healthy: bool,
+    /// Why not, as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How many requests it is working on.
+    pub inflight: u32,
+}
+
+impl Pool {
+    /// Builds the upstream `name`, with every backend that needs no lookup believed healthy.
+    ///
+    /// # Errors
+    /// Every mistake in `config`, each named by where it stands.
+    pub fn build(
+        name: &str,
+        config: &Config,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, Vec<Problem>> {
+        let mut seed = [0; 8];
+        // The seed only spreads load: when the system has no randomness, any will do.
+        let _ = rand::fill(&mut seed);
+        Self::seeded(name, config, metrics, u64::from_le_bytes(seed))
+    }
+
+    /// Builds what follows this pool after a reload.
+    ///
+    /// It is this very pool when nothing changed, the content of `ca_file` included; else a new
+    /// one, in which backends that stay as they were keep their health and their load. The old
+    /// one is then to be stopped and [retired](Self::retire).
+    ///
+    /// # Errors
+    /// Every mistake in `config`; this pool goes on as before.
+    pub fn rebuild(
+        self: &Arc<Self>,
+        config: &Config,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, Vec<Problem>> {
+        let Parsed {
+            addresses,
+            template,
+        } = parse(config)?;
+        let same = *template == *self.template;
+        if same && *config == self.config {
+            return Ok(Arc::clone(self));
+        }
+        let keep = |address: &Address, weight| {
+            let stays = |backend: &&Arc<Backend>| same && backend.weight() == weight;
+            self.find(address.as_str()).filter(stays).cloned()
+        };
+        let backends = addresses
+            .into_iter()
+            .map(|(address, weight)| {
+                keep(&address, weight).unwrap_or_else(|| {
+                    Arc::new(Backend::new(
+                        &self.name, address, weight, &template, metrics,
+                    ))
+                })
+            })
+            .collect();
+        Ok(Arc::new(Self {
+            name: Arc::clone(&self.name),
+            config: config.clone(),
+            template,
+            backends,
+            random: Random::new(self.random.next()),
+        }))
+    }
+
+    /// Builds with choices that follow from `seed`.
+    pub(super) fn seeded(
+        name: &str,
+        config: &Config,
+        metrics: &Metrics,
+        seed: u64,
+    ) -> Result<Arc<Self>, Vec<Problem>> {
+        let Parsed {
+            addresses,
+            template,
+        } = parse(config)?;
+        let name = Arc::<str>::from(name);
+        let backends = addresses
+            .into_iter()
+            .map(|(address, weight)| {
+                Arc::new(Backend::new(&name, address, weight, &template, metrics))
+            })
+            .collect();
+        Ok(Arc::new(Self {
+            name,
+            config: config.clone(),
+            template,
+            backends,
+            random: Random::new(seed),
+        }))
+    }
+
+    /// Returns the name of the upstream.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the configuration it was built from.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns every backend, in the order of the configuration.
+    #[must_use]
+    pub fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+
+    /// Picks the backend for a request that any of them can serve, but none of `excluding`, which
+    /// were tried already.
+    ///
+    /// When none is healthy, the one whose connections failed longest ago gets another try: it may
+    /// be back before the next check says so. A backend that answered a check wrongly never does.
+    #[must_use]
+    pub fn pick(&self, excluding: &[Arc<Backend>]) -> Option<Picked> {
+        let open = |backend: &Arc<Backend>, standing| {
+            backend.standing() == standing && !excluding.iter().any(|b| Arc::ptr_eq(b, backend))
+        };
+        let healthy = |backend: &Arc<Backend>| open(backend, Standing::Healthy);
+        let Some(first) = self.draw(healthy) else {
+            return self
+                .backends
+                .iter()
+                .filter(|backend| open(backend, Standing::Unreachable))
+                .min_by_key(|backend| backend.failed_at())
+                .map(Backend::enter);
+        };
+        let second = self.draw(|backend| healthy(backend) && !Arc::ptr_eq(backend, first));
+        let least = match second {
+            Some(second) if load(second, first) < load(first, second) => second,
+            _ => first,
+        };
+        Some(least.enter())
+    }
+
+    /// Returns the backend at `address` as configured: the one that a session is pinned to.
+    ///
+    /// `None` means that it is no longer part of the upstream, and its sessions are gone. A
+    /// backend that is merely ejected is found.
+    #[must_use]
+    pub fn find(&self, address: &str) -> Option<&Arc<Backend>> {
+        self.backends
+            .iter()
+            .find(|backend| backend.address() == address)
+    }
+
+    /// Returns whether a request could be sent somewhere.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.backends.iter().any(|backend| backend.is_healthy())
+    }
+
+    /// Returns what the status page shows.
+    #[must_use]
+    pub fn status(&self) -> Vec<BackendStatus> {
+        self.backends
+            .iter()
+            .map(|backend| {
+                let reason = backend.reason();
+                BackendStatus {
+                    address: backend.address().to_owned(),
+                    healthy: reason.is_none(),
+                    reason,
+                    inflight: backend.inflight(),
+                }
+            })
+            .collect()
+    }
+
+    /// Forgets the metrics of backends that `successor`, built for the same upstream after a
+    /// reload, does not have: what is gone must not be shown as healthy for ever.
+    pub fn retire(&self, successor: Option<&Self>, metrics: &Metrics) {
+        for backend in &self.backends {
+            let address = backend.address();
+            let stays = |pool: &Self| pool.name == self.name && pool.find(address).is_some();
+            if successor.is_some_and(stays) {
+                continue;
+            }
+            let labels = [&*self.name, address];
+            // An error says that there is no such series, which is what is wanted.
+            let _ = metrics.backend_healthy.remove_label_values(&labels);
+            let _ = metrics.backend_picks.remove_label_values(&labels);
+            let _ = metrics.backend_ejections.remove_label_values(&labels);
+        }
+    }
+
+    /// Returns a seed for a sequence of its own.
+    pub(super) fn random_seed(&self) -> u64 {
+        self.random.next()
+    }
+
+    /// Draws one of the eligible backends by weight.
+    fn draw(&self, eligible: impl Fn(&Arc<Backend>) -> bool) -> Option<&Arc<Backend>> {
+        let total = self
+            .backends
+            .iter()
+            .filter(|backend| eligible(backend))
+            .map(|backend| backend.weight())
+            .sum();
+        let mut point = self.random.below(total);
+        let mut last = None;
+        for backend in self.backends.iter().filter(|backend| eligible(backend)) {
+            if point < backend.weight() {
+                return Some(backend);
+            }
+            point -= backend.weight();
+            last = Some(backend);
+        }
+        // Only when a backend was ejected between the two walks.
+        last
+    }
+}
+
+/// The load of one backend per unit of weight, scaled by the weight of the other so that whole
+/// numbers compare.
+fn load(one: &Backend, other: &Backend) -> u64 {
+    u64::from(one.inflight()) * u64::from(other.weight())
+}
+
+/// What a configuration means.
+pub(super) struct Parsed {
+    /// With the weight of each.
+    addresses: Vec<(Address, u32)>,
+    template: Arc<Template>,
+}
+
+/// Reads everything that `config` says, and finds every mistake in it.
+pub(super) fn parse(config: &Config) -> Result<Parsed, Vec<Problem>> {
+    let mut problems = config.problems();
+    let addresses = addresses(config, &mut problems);
+    match Template::build(config) {
+        Ok(template) if problems.is_empty() => Ok(Parsed {
+            addresses,
+            template: Arc::new(template),
+        }),
+        Ok(_) => Err(problems),
+        Err(found) => {
+            problems.extend(found);
+            Err(problems)
+        }
+    }
+}
+
+impl Config {
+    /// Returns everything that is wrong with it; builds and contacts nothing.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = self.problems();
+        addresses(self, &mut problems);
+        problems.extend(Template::build(self).err().into_iter().flatten());
+        problems
+    }
+}
+
+fn addresses(config: &Config, problems: &mut Vec<Problem>) -> Vec<(Address, u32)> {
+    let mut seen = HashSet::new();
+    let mut addresses = vec![];
+    for (index, backend) in config.backends.iter().enumerate() {
+        let at = format!("backends[{index}]");
+        let text = backend.address();
+        match Address::parse(text) {
+            Ok(_) if !seen.insert(text) => problems.push(
+                Problem::new(at, format!("`{text}` is listed twice"))
+                    .help("to give it a larger share, list it once with `weight: 2`"),
+            ),
+            Ok(address) => addresses.push((address, backend.weight())),
+            Err(error) => problems.push(help(&error, Problem::new(at, error.to_string()))),
+        }
+    }
+    addresses
+}
+
+fn help(error: &AddressError, problem: Problem) -> Problem {
+    match error {
+        AddressError::Url(text) => match url::Url::parse(text).ok().as_ref() {
+            Some(url) if url.has_host() => {
+                let host = url.host_str().unwrap_or_default();
+                let port = url.port_or_known_default().unwrap_or(80);
+                problem.help(format!(
+                    "write `{host}:{port}`; for https add `tls: {{ sni: {host} }}` to the upstream"
+                ))
+            }
+            _ => problem,
+        },
+        AddressError::NoPort(_) => problem.help("`thv list` shows the port of each workload"),
+        AddressError::Port(_) | AddressError::Host(_) | AddressError::Unspecified(_) => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, time::Instant};
+
+    use super::*;
+
+    fn pool(backends: &str) -> Arc<Pool> {
+        let config = serde_yaml::from_str(&format!("backends: {backends}")).unwrap();
+        Pool::seeded("github", &config, &Metrics::new(), 1).unwrap()
+    }
+
+    fn check(yaml: &str, expect: &[&str]) {
+        let config: Config = serde_yaml::from_str(yaml).unwrap();
+        let found: Vec<String> = Pool::build("github", &config, &Metrics::new())
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|p| match p.help {
+                Some(help) => format!("{}: {} ({help})", p.at, p.what),
+                None => format!("{}: {}", p.at, p.what),
+            })
+            .collect();
+        assert_eq!(found, expect, "{yaml}");
+        let checked = config.check().err().map_or(0, |problems| problems.len());
+        assert_eq!(checked, expect.len(), "{yaml}");
+    }
+
+    fn unhealthy(pool: &Pool, address: &str) {
+        pool.find(address).unwrap().connect_failed(Instant::now());
+    }
+
+    /// Draws `times` times, dropping each pick before the next, and counts.
+    fn spread(pool: &Pool, times: usize) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        for _ in 0..times {
+            let picked = pool.pick(&[]).unwrap();
+            *counts
+                .entry(picked.backend().address().to_owned())
+                .or_default() += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn builds_what_is_right() {
+        check("backends: ['127.0.0.1:9100']", &[]);
+        check(
+            "{backends: [{address: 'a.corp:1', weight: 3}, 'a.corp:2'], health_check: {expect: success}}",
+            &[],
+        );
+    }
+
+    #[test]
+    fn names_every_mistake_at_once() {
+        check(
+            "{backends: [{address: 'a:0', weight: 0}, 'b:1', 'b:1'], idle_timeout: 0s, \
+             health_check: {path: health, unhealthy_after: 0, timeout: 25h}}",
+            &[
+                "backends[0].weight: found 0, expected 1 to 1000",
+                "idle_timeout: found `0s`, expected more than nothing and at most a day",
+                "health_check.timeout: found `1day 1h`, expected more than nothing and at most a day",
+                "health_check.unhealthy_after: found 0, expected at least 1",
+                "health_check.path: `health` is no path (a path begins with `/`, such as `/health`)",
+                "backends[0]: `a:0` has no usable port, expected a number from 1 to 65535 after the colon",
+                "backends[2]: `b:1` is listed twice (to give it a larger share, list it once with `weight: 2`)",
+            ],
+        );
+        check(
+            "backends: []",
+            &["backends: expected at least one `host:port`"],
+        );
+        check(
+            "backends: ['https://mcp.corp/mcp']",
+            &[
+                "backends[0]: `https://mcp.corp/mcp` is a URL, expected `host:port` \
+               (write `mcp.corp:443`; for https add `tls: { sni: mcp.corp }` to the upstream)",
+            ],
+        );
+    }
+
+    #[test]
+    fn backends_are_read_and_written_like_people_write_them() {
+        let yaml = "- a.corp:1\n- address: b.corp:2\n  weight: 3\n";
+        let backends: Vec<super::super::BackendConfig> = serde_yaml::from_str(yaml).unwrap();
+        assert_eq!(serde_yaml::to_string(&backends).unwrap(), yaml);
+        let error = |yaml: &str| {
+            serde_yaml::from_str::<super::super::BackendConfig>(yaml)
+                .unwrap_err()
+                .to_string()
+        };
+        let unknown = error("{address: 'a:1', wieght: 3}");
+        assert!(unknown.contains("unknown field `wieght`"), "{unknown}");
+        let number = error("9100");
+        assert!(
+            number.contains("expected `host:port` or a map of `address` and `weight`"),
+            "{number}"
+        );
+    }
+
+    #[test]
+    fn idle_backends_are_picked_by_weight() {
+        let pool = pool("[{address: 'a.test:1', weight: 3}, '127.0.0.1:2', '127.0.0.1:3']");
+        let named = pool.find("a.test:1").unwrap();
+        named.publish(&[([127, 0, 0, 1], 1).into()]);
+        let counts = spread(&pool, 10_000);
+        for (address, expect) in [("a.test:1", 6000), ("127.0.0.1:2", 2000)] {
+            let found = counts[address];
+            assert!(found.abs_diff(expect) < 300, "{address}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_less_loaded_of_two_is_picked() {
+        let pool = pool("['127.0.0.1:1', '127.0.0.1:2']");
+        let busy = pool.find("127.0.0.1:1").unwrap().enter();
+        assert_eq!(spread(&pool, 50)["127.0.0.1:2"], 50);
+        drop(busy);
+        assert_eq!(spread(&pool, 50).len(), 2);
+    }
+
+    #[test]
+    fn load_is_shared_out_by_weight() {
+        let pool = pool("[{address: '127.0.0.1:1', weight: 3}, '127.0.0.1:2']");
+        let picks: Vec<Picked> = (0..400).map(|_| pool.pick(&[]).unwrap()).collect();
+        let inflight = |address| pool.find(address).unwrap().inflight();
+        assert_eq!(inflight("127.0.0.1:1") + inflight("127.0.0.1:2"), 400);
+        assert!(inflight("127.0.0.1:1").abs_diff(300) <= 3);
+        drop(picks);
+        assert_eq!(inflight("127.0.0.1:1") + inflight("127.0.0.1:2"), 0);
+    }
+
+    #[test]
+    fn many_equal_backends_stay_level() {
+        let list: Vec<String> = (1..=10).map(|port| format!("'127.0.0.1:{port}'")).collect();
+        let pool = pool(&format!("[{}]", list.join(", ")));
+        let picks: Vec<Picked> = (0..1000).map(|_| pool.pick(&[]).unwrap()).collect();
+        let loads = pool.backends().iter().map(|b| b.inflight());
+        assert!(loads.clone().min() > Some(90) && loads.max() < Some(110));
+        drop(picks);
+    }
+
+    #[test]
+    fn what_was_tried_is_not_tried_again() {
+        let pool = pool("['127.0.0.1:1', '127.0.0.1:2']");
+        let mut tried = vec![];
+        while let Some(picked) = pool.pick(&tried) {
+            tried.push(Arc::clone(picked.backend()));
+        }
+        assert_eq!(tried.len(), 2);
+        assert!(!Arc::ptr_eq(&tried[0], &tried[1]));
+    }
+
+    #[test]
+    fn an_ejected_backend_is_found_but_not_picked() {
+        let pool = pool("['127.0.0.1:1', '127.0.0.1:2']");
+        unhealthy(&pool, "127.0.0.1:1");
+        assert_eq!(spread(&pool, 50)["127.0.0.1:2"], 50);
+        assert!(!pool.find("127.0.0.1:1").unwrap().is_healthy());
+        assert!(pool.find("127.0.0.1:3").is_none());
+    }
+
+    #[test]
+    fn the_last_resort_is_who_failed_longest_ago() {
+        let pool = pool("['127.0.0.1:1', '127.0.0.1:2']");
+        assert!(pool.is_ready());
+        let first = pool.pick(&[]).unwrap();
+        let start = Instant::now();
+        let at = |ms| start + std::time::Duration::from_millis(ms);
+        let [one, two] = ["127.0.0.1:1", "127.0.0.1:2"].map(|a| pool.find(a).unwrap());
+        one.connect_failed(at(10));
+        two.connect_failed(at(20));
+        assert!(!pool.is_ready());
+        let resort = |expect| {
+            assert_eq!(pool.pick(&[]).unwrap().backend().address(), expect);
+        };
+        resort("127.0.0.1:1");
+        one.connect_failed(at(30));
+        resort("127.0.0.1:2");
+        assert!(pool.pick(&[Arc::clone(one), Arc::clone(two)]).is_none());
+        drop(first);
+    }
+
+    #[test]
+    fn a_backend_without_address_is_not_picked() {
+        let pool = pool("['nowhere.test:1']");
+        assert!(pool.pick(&[]).is_none());
+        assert!(pool.find("nowhere.test:1").unwrap().peer().is_none());
+    }
+
+    #[test]
+    fn the_status_says_why() {
+        let pool = pool("['127.0.0.1:1', '127.0.0.1:2']");
+        unhealthy(&pool, "127.0.0.1:1");
+        let picked = pool.pick(&[]).unwrap();
+        let status = serde_json::to_string(&pool.status()).unwrap();
+        assert_eq!(
+            status,
+            r#"[{"address":"127.0.0.1:1","healthy":false,"reason":"a request found that no connection can be made","inflight":0},{"address":"127.0.0.1:2","healthy":true,"inflight":1}]"#
+        );
+        drop(picked);
+    }
+
+    #[test]
+    fn a_reload_without_change_keeps_the_pool() {
+        let pool = pool("['127.0.0.1:1']");
+        let again = pool.rebuild(pool.config(), &Metrics::new()).unwrap();
+        assert!(Arc::ptr_eq(&pool, &again));
+    }
+
+    #[test]
+    fn a_reload_keeps_the_health_and_load_of_backends_that_stay() {
+        let pool = pool("['127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3']");
+        unhealthy(&pool, "127.0.0.1:1");
+        let busy = pool.find("127.0.0.1:2").unwrap().enter();
+        let yaml =
+            "['127.0.0.1:1', '127.0.0.1:2', {address: '127.0.0.1:3', weight: 2}, '127.0.0.1:4']";
+        let config = serde_yaml::from_str(&format!("backends: {yaml}")).unwrap();
+        let new = pool.rebuild(&config, &Metrics::new()).unwrap();
+        let status: Vec<(bool, u32)> = new
+            .status()
+            .iter()
+            .map(|b| (b.healthy, b.inflight))
+            .collect();
+        assert_eq!(status, [(false, 0), (true, 1), (true, 0), (true, 0)]);
+        assert_eq!(new.find("127.0.0.1:3").unwrap().weight(), 2);
+        drop(busy);
+        assert_eq!(new.find("127.0.0.1:2").unwrap().inflight(), 0);
+    }
+
+    #[test]
+    fn a_reload_that_changes_how_to_connect_makes_new_backends() {
+        let pool = pool("['127.0.0.1:1']");
+        let config = serde_yaml::from_str("{backends: ['127.0.0.1:1'], connect_timeout: 9s}");
+        let new = pool.rebuild(&config.unwrap(), &Metrics::new()).unwrap();
+        let [old, new] = [&pool, &new].map(|p| p.backends()[0].clone());
+        assert!(!Arc::ptr_eq(&old, &new));
+        let timeout = new.peer().unwrap().options.connection_timeout;
+        assert_eq!(timeout, Some(std::time::Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn backends_that_left_leave_the_metrics() {
+        let metrics = Metrics::new();
+        let build = |backends| {
+            let config = serde_yaml::from_str(&format!("backends: {backends}")).unwrap();
+            Pool::build("github", &config, &metrics).unwrap()
+        };
+        let old = build("['127.0.0.1:1', '127.0.0.1:2']");
+        let new = build("['127.0.0.1:2', '127.0.0.1:3']");
+        old.retire(Some(&new), &metrics);
+        let text = metrics.render().unwrap();
+        let healthy = |port| {
+            format!("gateway_backend_healthy{{backend=\"127.0.0.1:{port}\",upstream=\"github\"}} 1")
+        };
+        assert!(!text.contains(&healthy(1)), "{text}");
+        assert!(
+            text.contains(&healthy(2)) && text.contains(&healthy(3)),
+            "{text}"
+        );
+        assert!(!text.contains("127.0.0.1:1"), "{text}");
+    }
+
+    #[test]
+    fn picks_from_many_threads_balance_out() {
+        let pool = pool("['127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3']");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        drop(pool.pick(&[]).unwrap());
+                    }
+                });
+            }
+        });
+        assert!(pool.backends().iter().all(|b| b.inflight() == 0));
+    }
+}
