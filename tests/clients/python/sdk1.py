@@ -13,6 +13,7 @@ from story import main, text
 class Connection:
     def __init__(self):
         self.notifications = 0
+        self.notifies = True
         self.session = None
         self.server = None
         self.protocol = None
@@ -46,7 +47,7 @@ def provider(url, sign_in):
 
 
 @asynccontextmanager
-async def connect(url, client):
+async def connect(url, client, _mode):
     connection = Connection()
     async with (
         streamable_http_client(url, http_client=client) as (read, write, _),
@@ -59,4 +60,4 @@ async def connect(url, client):
         yield connection
 
 
-main("python-1", httpx, provider, connect)
+main("python-1", httpx, provider, connect, modes=["legacy"])

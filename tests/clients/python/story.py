@@ -109,6 +109,11 @@ async def notified(connection):
 
 
 async def use_tools(story, workload, connection):
+    """Steps every connection is taken through, whatever SDK made it.
+
+    A connection that the server offers no notifications to is not waited for.
+    """
+
     async def lists():
         names = await connection.list_tools()
         for tool in TOOLS:
@@ -136,7 +141,8 @@ async def use_tools(story, workload, connection):
     await story.step(f"lists tools of {workload}", lists)
     await story.step(f"calls a tool of {workload}", calls)
     await story.step(f"sees progress of {workload}", progresses)
-    await story.step(f"is notified by {workload}", lambda: notified(connection))
+    if connection.notifies:
+        await story.step(f"is notified by {workload}", lambda: notified(connection))
 
 
 async def stays_on_one_replica(story, workload, connection):
@@ -148,11 +154,12 @@ async def stays_on_one_replica(story, workload, connection):
     await story.step(f"stays on one replica of {workload}", stays)
 
 
-async def tell(story, http, provider, connect):
+async def tell(story, http, provider, connect, modes):
     """The story of a program built on the SDK.
 
     `http` is the SDK's HTTP library, `provider(url, sign_in)` its OAuth provider, and
-    `connect(url, client)` a context manager that holds a connection.
+    `connect(url, client, mode)` a context manager that holds a connection. `modes` are
+    the ways in which the SDK can open one, and each is taken to each workload.
     """
     where = json.loads(Path(sys.argv[1]).read_text())
     tls = ssl.create_default_context(cafile=where["ca"])
@@ -163,8 +170,8 @@ async def tell(story, http, provider, connect):
             http.AsyncClient(verify=tls, follow_redirects=True, timeout=STEP_SECONDS, trust_env=False)
         )
         workloads = []
-        for url in where["mcp"]:
-            workload = urlsplit(url).path
+        for url, mode in ((url, mode) for url in where["mcp"] for mode in modes):
+            workload = urlsplit(url).path + (f" ({mode})" if len(modes) > 1 else "")
             sign_in = await SignIn.start(browser)
             outer.callback(sign_in.close)
             wire = Wire()
@@ -180,7 +187,7 @@ async def tell(story, http, provider, connect):
             stack = await outer.enter_async_context(AsyncExitStack())
             # A step runs in a task of its own and the SDK's task groups must be left by the
             # task that entered them: the connection is opened here and only bounded by a timer.
-            connection = await opened(story, workload, stack, connect(url, client), sign_in)
+            connection = await opened(story, workload, stack, connect(url, client, mode), sign_in)
             await use_tools(story, workload, connection)
             if wire.session:
                 await stays_on_one_replica(story, workload, connection)
@@ -196,7 +203,8 @@ async def tell(story, http, provider, connect):
                 check(sign_in.sign_ins == 1, f"the user was sent to the browser {sign_in.sign_ins} times")
 
             await story.step(f"refreshes an expired token of {workload}", refreshes, EXPIRY_SECONDS)
-            await story.step(f"is notified by {workload} after the refresh", lambda c=connection: notified(c))
+            if connection.notifies:
+                await story.step(f"is notified by {workload} after the refresh", lambda c=connection: notified(c))
 
         for url, workload, _, wire, client, stack, connection, _ in reversed(workloads):
             protocol = connection.protocol
@@ -229,7 +237,8 @@ async def opened(story, workload, stack, entering, sign_in):
         check(sign_in.sign_ins == 1, f"the user was sent to the browser {sign_in.sign_ins} times")
         check(sign_in.tokens.refresh_token, "the token answer has no refresh token")
         sign_in.first_token = sign_in.tokens.access_token
-        return f"{connection.server}, {connection.protocol}"
+        silent = "" if connection.notifies else ", which offers no notifications"
+        return f"{connection.server}, {connection.protocol}{silent}"
 
     await story.step(title, signed_in)
     return connection
@@ -249,10 +258,10 @@ async def call_within(client, url, session, protocol):
     return response.status_code
 
 
-def main(name, http, provider, connect):
+def main(name, http, provider, connect, modes):
     """Runs the story; a failure is one readable line and exit code 1."""
     try:
-        asyncio.run(tell(Story(name), http, provider, connect))
+        asyncio.run(tell(Story(name), http, provider, connect, modes))
     except Exception as error:
         traceback.print_exc()
         told = "; ".join(str(leaf) or type(leaf).__name__ for leaf in leaves(error))

@@ -19,7 +19,6 @@ const BROWSER = fileURLToPath(new URL('../browser/', import.meta.url));
 const REFRESH_MS = 120_000;
 
 class Remote {
-  notifications = () => this.#notified;
   #notified = 0;
   #client;
   #transport;
@@ -63,6 +62,14 @@ class Remote {
     const file = readdirSync(this.home, { recursive: true }).find((name) => name.endsWith('tokens.json'));
     check(file, 'mcp-remote stored no tokens');
     return JSON.parse(readFileSync(join(this.home, file), 'utf8'));
+  }
+
+  notifies() {
+    return true;
+  }
+
+  notifications() {
+    return this.#notified;
   }
 
   async listTools() {

@@ -10,32 +10,37 @@ import { check, coordinates, expiry, main, notified, staysOnOneReplica, useTools
 const EXPIRY_MS = 150_000;
 
 /**
- * `connect(url, signIn)` resolves to a connection, or throws `Unauthorized` after
- * the browser step; `finish(url, signIn)` then redeems the code.
+ * `connect(url, signIn, mode)` resolves to a connection, or throws `Unauthorized` after the
+ * browser step; `finish(url, signIn)` then redeems the code. `modes` are the ways in which the
+ * SDK can open a connection, and each is taken to each workload.
  */
-export function story(name, { connect, finish, Unauthorized }) {
+export function story(name, { modes, connect, finish, Unauthorized }) {
   return main(name, async (step) => {
     const { mcp } = coordinates();
     const open = [];
     for (const url of mcp) {
-      const workload = new URL(url).pathname;
-      const signIn = await SignIn.start();
-      let connection;
-      await step(`signs in at ${workload}`, async () => {
-        try {
-          await connect(url, signIn);
-          throw new Error('the gateway let a client in without a token');
-        } catch (error) {
-          if (!(error instanceof Unauthorized)) throw error;
-        }
-        await finish(url, signIn);
-        connection = await connect(url, signIn);
-        check(signIn.tokens()?.refresh_token, 'the token answer has no refresh token');
-        return `${connection.server()}, ${connection.protocol()}`;
-      });
-      await useTools(step, workload, connection);
-      if (connection.sessionId()) await staysOnOneReplica(step, workload, connection);
-      open.push({ url, workload, signIn, connection, token: signIn.tokens().access_token });
+      for (const mode of modes) {
+        const path = new URL(url).pathname;
+        const workload = modes.length > 1 ? `${path} (${mode})` : path;
+        const signIn = await SignIn.start();
+        let connection;
+        await step(`signs in at ${workload}`, async () => {
+          try {
+            await connect(url, signIn, mode);
+            throw new Error('the gateway let a client in without a token');
+          } catch (error) {
+            if (!(error instanceof Unauthorized)) throw error;
+          }
+          await finish(url, signIn);
+          connection = await connect(url, signIn, mode);
+          check(signIn.tokens()?.refresh_token, 'the token answer has no refresh token');
+          const silent = connection.notifies() ? '' : ', which offers no notifications';
+          return `${connection.server()}, ${connection.protocol()}${silent}`;
+        });
+        await useTools(step, workload, connection);
+        if (connection.sessionId()) await staysOnOneReplica(step, workload, connection);
+        open.push({ url, workload, signIn, connection, token: signIn.tokens().access_token });
+      }
     }
 
     for (const { workload, signIn, connection, token } of open) {
@@ -51,7 +56,9 @@ export function story(name, { connect, finish, Unauthorized }) {
         },
         EXPIRY_MS,
       );
-      await step(`is notified by ${workload} after the refresh`, () => notified(connection));
+      if (connection.notifies()) {
+        await step(`is notified by ${workload} after the refresh`, () => notified(connection));
+      }
     }
 
     for (const { url, workload, signIn, connection } of open) {

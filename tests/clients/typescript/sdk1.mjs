@@ -20,6 +20,7 @@ async function connect(url, authProvider) {
     server: () => client.getServerVersion().name,
     protocol: () => transport.protocolVersion,
     sessionId: () => transport.sessionId,
+    notifies: () => true,
     notifications: () => notifications,
     listTools: async () => (await client.listTools()).tools.map((tool) => tool.name),
     call: async (name, args, onprogress) =>
@@ -36,4 +37,4 @@ async function finish(url, authProvider) {
   await transport.finishAuth(authProvider.callbackParams.get('code'));
 }
 
-await story('typescript-1', { connect, finish, Unauthorized: UnauthorizedError });
+await story('typescript-1', { modes: ['legacy'], connect, finish, Unauthorized: UnauthorizedError });
