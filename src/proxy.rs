@@ -166,8 +166,7 @@ impl Proxy {
                     }
                 }
                 Step::Authenticate(gate) => {
-                    let caller =
-                        authenticate::caller(gate, call.head(session), call.now()).await?;
+                    let caller = authenticate::caller(gate, call.head(session), call.now()).await?;
                     call.identity = Some(caller);
                 }
                 Step::Proxy(proxy) => {
@@ -291,8 +290,9 @@ impl HttpServerApp for Proxy {
                     call.reason = Some("client_gone");
                     log::debug!(kind = error.etype().as_str(); "a client left");
                 }
-                Failure::Cut(reason) => call.reason = Some(reason),
-                Failure::Answered { reason, .. } => call.reason = Some(reason),
+                Failure::Cut(reason) | Failure::Answered { reason, .. } => {
+                    call.reason = Some(reason);
+                }
             }
         }
         call.ended(&session, &self.log);

@@ -81,7 +81,7 @@ impl Server {
     /// # Errors
     /// Every problem that shows only when files are read: certificates, authorities, keys. Each
     /// stands at its path in the configuration.
-    pub fn build(config: Gateway) -> Result<Self, Vec<Problem>> {
+    pub fn build(config: &Gateway) -> Result<Self, Vec<Problem>> {
         let log = match config.access_log {
             AccessLog::Stdout => access::Log::to(Box::new(io::stdout())),
             AccessLog::Stderr => access::Log::to(Box::new(io::stderr())),
@@ -94,13 +94,13 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::build`].
-    pub fn build_with(config: Gateway, log: access::Log) -> Result<Self, Vec<Problem>> {
+    pub fn build_with(config: &Gateway, log: access::Log) -> Result<Self, Vec<Problem>> {
         let provider = crypto_provider();
         let metrics = Arc::new(Metrics::new());
         let mut problems = Problems::default();
         let now = unix_now();
 
-        let listeners = listeners(&config, &provider, now, &mut problems);
+        let listeners = listeners(config, &provider, now, &mut problems);
         let admin = problems.take(
             "admin",
             Listener::build(&plain(config.admin.address), &provider, now),
@@ -138,7 +138,7 @@ impl Server {
             verifier: verifier.as_ref(),
             metrics: &metrics,
         };
-        let snapshot = parts.snapshot(&config).map_err(|problem| vec![problem])?;
+        let snapshot = parts.snapshot(config).map_err(|problem| vec![problem])?;
         let proxy = Arc::new(Proxy::new(
             Arc::new(snapshot),
             Arc::new(sealer),
@@ -233,10 +233,7 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-fn bind(
-    listener: Listener,
-    sockets: &mut Vec<TcpListener>,
-) -> Result<listener::Bound, BindError> {
+fn bind(listener: Listener, sockets: &mut Vec<TcpListener>) -> Result<listener::Bound, BindError> {
     let address = listener.address();
     let inherited = sockets
         .iter()
@@ -309,7 +306,9 @@ fn crypto_provider() -> Arc<CryptoProvider> {
 fn unix_now() -> i64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
 }
 
 fn plain(address: SocketAddr) -> listener::Config {
@@ -341,9 +340,10 @@ fn listeners(
 fn sealer(config: &config::Sessions) -> Result<Sealer, Vec<Problem>> {
     let keys = if config.keys.is_empty() {
         let key = load_or_create(&config.state_directory).map_err(|error| {
-            vec![Problem::new("state_directory", error.to_string()).help(
-                "make it a directory of the gateway's own user, or set `sessions.keys`",
-            )]
+            vec![
+                Problem::new("state_directory", error.to_string())
+                    .help("make it a directory of the gateway's own user, or set `sessions.keys`"),
+            ]
         })?;
         vec![key]
     } else {
@@ -441,16 +441,13 @@ impl Parts<'_> {
         })
     }
 
-    fn authenticate(
-        &self,
-        gate: &config::Authenticate,
-    ) -> Result<snapshot::Authenticate, Problem> {
-        let verifier = self.verifier.ok_or_else(|| {
-            Problem::new("", "`authenticate` needs an `authorization_server`")
-        })?;
+    fn authenticate(&self, gate: &config::Authenticate) -> Result<snapshot::Authenticate, Problem> {
+        let verifier = self
+            .verifier
+            .ok_or_else(|| Problem::new("", "`authenticate` needs an `authorization_server`"))?;
         let mut challenge = format!("Bearer resource_metadata=\"{}\"", gate.resource_metadata);
         if !gate.scopes.is_empty() {
-            challenge.push_str(&format!(", scope=\"{}\"", gate.scopes.join(" ")));
+            challenge = format!("{challenge}, scope=\"{}\"", gate.scopes.join(" "));
         }
         Ok(snapshot::Authenticate {
             verifier: Arc::clone(verifier),
@@ -464,9 +461,7 @@ impl Parts<'_> {
             .pools
             .iter()
             .find(|pool| pool.name() == proxy.upstream)
-            .ok_or_else(|| {
-                Problem::new("", format!("no upstream named `{}`", proxy.upstream))
-            })?;
+            .ok_or_else(|| Problem::new("", format!("no upstream named `{}`", proxy.upstream)))?;
         Ok(snapshot::Proxy {
             pool: Arc::clone(pool),
             path: proxy.path.as_ref().map(|path| path.as_str().to_owned()),

@@ -10,7 +10,7 @@
 //! over TLS (OpenID Connect Core §3.1.3.7), and is verified like any other when it is used.
 //!
 //! Answers other than 2xx pass, except redirects, which no token endpoint makes. Cookies, CORS
-//! headers and diagnostics of the provider are removed from every answer, and none may be stored.
+//! headers, host policies and diagnostics of the provider are removed from every answer, and none may be stored.
 //!
 //! ```yaml
 //! - swap_token: { scopes: [openid, profile, email, offline_access] }
@@ -122,11 +122,21 @@ impl Filter for SwapToken {
     }
 }
 
-/// Says whether a header speaks of the provider and not to our client.
+/// Says whether a header speaks of the provider, or for its host: on the gateway's own host a
+/// `Strict-Transport-Security` or `Alt-Svc` of the provider would be a policy that nobody chose.
 fn is_of_provider(name: &HeaderName) -> bool {
     let name = name.as_str();
-    matches!(name, "set-cookie" | "p3p")
-        || name.starts_with("access-control-")
+    matches!(
+        name,
+        "alt-svc"
+            | "clear-site-data"
+            | "nel"
+            | "p3p"
+            | "report-to"
+            | "reporting-endpoints"
+            | "set-cookie"
+            | "strict-transport-security"
+    ) || name.starts_with("access-control-")
         || name.starts_with("x-ms-")
 }
 
@@ -505,13 +515,13 @@ mod tests {
         let filter = build("swap_token", YAML);
         let head = response(
             "400\nSet-Cookie: fpc=1\nSet-Cookie: esctx=2\nAccess-Control-Allow-Origin: *\n\
-             x-ms-request-id: 1\nP3P: x\nRetry-After: 5\nCache-Control: public",
+             x-ms-request-id: 1\nStrict-Transport-Security: max-age=1\nP3P: x\nRetry-After: 5\nCache-Control: public",
         );
         let found = show(&response_edits(&*filter, &form_request(), &head).headers);
         assert_eq!(
             found,
             "remove set-cookie\nremove access-control-allow-origin\nremove x-ms-request-id\n\
-             remove p3p\nset cache-control: no-store\nset pragma: no-cache"
+             remove strict-transport-security\nremove p3p\nset cache-control: no-store\nset pragma: no-cache"
         );
     }
 

@@ -38,6 +38,7 @@ pub(super) async fn caller(
 }
 
 /// What is wrong with the `Authorization` field.
+#[derive(Clone, Copy)]
 enum Problem {
     /// There is none: the client has not signed in yet.
     Missing,
@@ -87,7 +88,10 @@ fn refuse(gate: &Authenticate, denied: Denied) -> Failure {
             denied.description(),
             denied.reason(),
         )
-        .with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        .with(
+            header::RETRY_AFTER,
+            HeaderValue::from(wait.as_secs().max(1)),
+        );
     }
     unauthorized(
         format!("{}, error=\"invalid_token\"", gate.challenge),

@@ -19,7 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::rpc::{Kind, Message, raw};
+use super::routing::{OpenStream, Pending, ProgressRoute, Routes, Waiter};
+use super::rpc::{Message, raw};
 use crate::mcp::{Instance, Sample};
 use crate::net::lock;
 
@@ -67,45 +68,6 @@ pub(super) struct ServerStream {
     pub(super) messages: mpsc::Receiver<Message>,
     /// Set when a second stream of the session, its end, or the end of the process closes this one.
     pub(super) closed: CancellationToken,
-}
-
-struct Waiter {
-    id: Option<Value>,
-    answer: oneshot::Sender<Message>,
-}
-
-struct ProgressRoute {
-    token: Value,
-    to: mpsc::Sender<Message>,
-}
-
-struct OpenStream {
-    to: mpsc::Sender<Message>,
-    closed: CancellationToken,
-}
-
-/// Who waits for what.
-#[derive(Default)]
-struct Routes {
-    waiters: Mutex<HashMap<String, Waiter>>,
-    progress: Mutex<HashMap<String, ProgressRoute>>,
-    streams: Mutex<HashMap<String, OpenStream>>,
-}
-
-/// Takes a waiter and its progress away when the request is over, however it ended.
-struct Pending {
-    routes: Arc<Routes>,
-    key: String,
-    token: Option<String>,
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        lock(&self.routes.waiters).remove(&self.key);
-        if let Some(token) = &self.token {
-            lock(&self.routes.progress).remove(token);
-        }
-    }
 }
 
 /// A running server with its proxy's memory.
@@ -388,53 +350,6 @@ async fn read_lines(
         if let Some((message, kind)) = Message::parse(&line) {
             routes.deliver(message, kind, answers);
         }
-    }
-}
-
-impl Routes {
-    /// Brings a message of the server to whom it is for.
-    fn deliver(&self, mut message: Message, kind: Kind, answers: &mpsc::WeakSender<Vec<u8>>) {
-        match kind {
-            Kind::Response => {
-                let key = message.id.as_ref().and_then(Value::as_str);
-                let waiter = key.and_then(|key| lock(&self.waiters).remove(key));
-                if let Some(waiter) = waiter {
-                    message.id = waiter.id;
-                    // Its client may be gone.
-                    let _ = waiter.answer.send(message);
-                }
-            }
-            Kind::Request => {
-                let method = message.method.as_deref().unwrap_or_default();
-                let text = format!(
-                    "server-initiated {method} is not supported by the shared streamable proxy; \
-                     requires a per-session backend deployment"
-                );
-                let refusal = Message::error(message.id, -32_601, &text);
-                if let Some(answers) = answers.upgrade() {
-                    let _ = answers.try_send(refusal.encode());
-                }
-            }
-            Kind::Notification => self.notify(message),
-        }
-    }
-
-    fn notify(&self, mut message: Message) {
-        let method = message.method.clone().unwrap_or_default();
-        if method == "notifications/progress" {
-            let params = message.params_object();
-            let token = params.get("progressToken").and_then(Value::as_str);
-            let progress = lock(&self.progress);
-            if let Some(route) = token.and_then(|token| progress.get(token)) {
-                message.restore_progress_token(route.token.clone());
-                let _ = route.to.try_send(message);
-            }
-        } else if method.ends_with("/list_changed") {
-            for stream in lock(&self.streams).values() {
-                let _ = stream.to.try_send(message.clone());
-            }
-        }
-        // Everything else, log messages above all, could be somebody else's.
     }
 }
 

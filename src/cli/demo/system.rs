@@ -74,7 +74,8 @@ impl System {
                 workloads.push(workload);
             }
         }
-        let text = configuration(port, &directory, &entra, &workloads);
+        let log = if options.check { "off" } else { "stderr" };
+        let text = configuration(port, &directory, log, &entra, &workloads);
         let file = directory.join("gateway.yaml");
         fs::write(&file, text).map_err(|e| failed("the configuration cannot be written", e))?;
         let gateway = start_gateway(&file, catalog, socket)?;
@@ -141,13 +142,9 @@ impl System {
     }
 }
 
-fn start_gateway(
-    file: &Path,
-    catalog: &Catalog,
-    socket: TcpListener,
-) -> Result<Running, String> {
+fn start_gateway(file: &Path, catalog: &Catalog, socket: TcpListener) -> Result<Running, String> {
     let loaded = config::load(file, &|_| None, catalog).map_err(|problems| problems.to_string())?;
-    let server = Server::build(loaded.gateway).map_err(|problems| {
+    let server = Server::build(&loaded.gateway).map_err(|problems| {
         let found = problems.into_iter().map(|problem| ("", problem));
         loaded.source.problems(found).to_string()
     })?;
@@ -156,7 +153,13 @@ fn start_gateway(
         .map_err(|error| error.to_string())
 }
 
-fn configuration(port: u16, directory: &Path, entra: &Entra, workloads: &[Workload]) -> String {
+fn configuration(
+    port: u16,
+    directory: &Path,
+    access_log: &str,
+    entra: &Entra,
+    workloads: &[Workload],
+) -> String {
     use std::fmt::Write;
     let (directory, authority) = (directory.display(), entra.authority());
     let (tenant, client_id) = (entra.tenant(), entra.client_id());
@@ -167,7 +170,7 @@ listeners:
   - address: 127.0.0.1:{port}
     tls: {{ certificates: [{{ certificate: {directory}/localhost.pem, key: {directory}/localhost.key }}] }}
 admin: {{ address: 127.0.0.1:0 }}
-access_log: stderr
+access_log: {access_log}
 authorization_server:
   entra: {{ tenant: {tenant}, client_id: {client_id}, bearer: id_token, authority: \"{authority}\" }}
 sessions: {{ state_directory: {directory} }}
@@ -185,10 +188,7 @@ upstreams:
     }
     text.push_str("routes:\n");
     for (name, path) in WORKLOADS {
-        let _ = writeln!(
-            text,
-            "  - path: {path}\n    mcp: {{ upstream: {name} }}"
-        );
+        let _ = writeln!(text, "  - path: {path}\n    mcp: {{ upstream: {name} }}");
     }
     text
 }
@@ -198,10 +198,7 @@ fn private_directory() -> io::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let base = std::env::temp_dir();
     for attempt in 0..100 {
-        let path = base.join(format!(
-            "mcp-gateway-demo-{}-{attempt}",
-            std::process::id()
-        ));
+        let path = base.join(format!("mcp-gateway-demo-{}-{attempt}", std::process::id()));
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -233,7 +230,8 @@ fn write_certificates(directory: &Path) -> Result<String, String> {
             ("localhost.key", key.serialize_pem()),
         ])
     };
-    let files = made().map_err(|error| format!("the demo's certificates cannot be made: {error}"))?;
+    let files =
+        made().map_err(|error| format!("the demo's certificates cannot be made: {error}"))?;
     for (name, text) in &files {
         fs::write(directory.join(name), text)
             .map_err(|error| format!("the demo's certificates cannot be written: {error}"))?;
