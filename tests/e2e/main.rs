@@ -3,6 +3,8 @@
 //! Every test builds a [`world::World`] of its own on free ports, so that all run side by side.
 
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod oauth;
 #[cfg(test)]
 mod world;

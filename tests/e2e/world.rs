@@ -8,6 +8,7 @@
 //! A world derefs to its first gateway; [`World::gateway`] starts another one of the same
 //! configuration, as a replica or after a restart. Everything ends when the world is dropped.
 
+mod canned;
 mod certificates;
 mod client;
 mod gateway;
@@ -25,8 +26,9 @@ use mcp_gateway_emulator::{
     toolhive::{self, Oidc, Workload},
 };
 
+pub(crate) use canned::Canned;
 pub(crate) use certificates::Authority;
-pub(crate) use client::{Answer, Client, send};
+pub(crate) use client::{Answer, Client, exchange, send};
 pub(crate) use gateway::{Gateway, Plan};
 
 /// Longer than anything a test waits for on purpose.

@@ -68,6 +68,11 @@ impl Client {
         self.http.request(method, self.url(target))
     }
 
+    /// Starts a request to any server.
+    pub(crate) fn elsewhere(&self, method: Method, url: &str) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
     /// Starts a request over HTTP/2, which needs a gateway with TLS.
     pub(crate) fn h2(&self, method: Method, target: &str) -> RequestBuilder {
         let h2 = self.h2.as_ref().expect("HTTP/2 needs TLS");

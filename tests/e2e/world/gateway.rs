@@ -88,7 +88,7 @@ impl Plan {
             .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let lines = Lines::default();
         let log = access::Log::to(Box::new(lines.clone()));
-        let server = Server::build_with(loaded.gateway, log)
+        let server = Server::build_with(&loaded.gateway, log)
             .unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
         let running = server.start_with(sockets).unwrap();
         let client = Client::of(addresses[0], self.certificates > 0);
