@@ -3,6 +3,10 @@
 //! Every test builds a [`world::World`] of its own on free ports, so that all run side by side.
 
 #[cfg(test)]
+mod forwarding;
+#[cfg(test)]
 mod oauth;
+#[cfg(test)]
+mod sessions;
 #[cfg(test)]
 mod world;
