@@ -4,7 +4,10 @@
 
 #[cfg(test)]
 mod identity;
+mod forwarding;
 #[cfg(test)]
 mod oauth;
+#[cfg(test)]
+mod sessions;
 #[cfg(test)]
 mod world;
