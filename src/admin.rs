@@ -128,11 +128,7 @@ mod tests {
     use super::*;
 
     fn check(path: &str, draining: bool, expect: u16) {
-        let admin = Admin::new(
-            Arc::default(),
-            vec![],
-            Arc::new(AtomicBool::new(draining)),
-        );
+        let admin = Admin::new(Arc::default(), vec![], Arc::new(AtomicBool::new(draining)));
         let (status, ..) = admin.answer(&Method::GET, path);
         assert_eq!(status.as_u16(), expect, "{path}");
     }

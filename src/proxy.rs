@@ -166,8 +166,7 @@ impl Proxy {
                     }
                 }
                 Step::Authenticate(gate) => {
-                    let caller =
-                        authenticate::caller(gate, call.head(session), call.now()).await?;
+                    let caller = authenticate::caller(gate, call.head(session), call.now()).await?;
                     call.identity = Some(caller);
                 }
                 Step::Proxy(proxy) => {

@@ -68,4 +68,3 @@ pub(crate) async fn drain(session: &mut ServerSession) -> bool {
     };
     timeout(DRAIN_TIMEOUT, read).await.unwrap_or(false)
 }
-

@@ -233,10 +233,7 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-fn bind(
-    listener: Listener,
-    sockets: &mut Vec<TcpListener>,
-) -> Result<listener::Bound, BindError> {
+fn bind(listener: Listener, sockets: &mut Vec<TcpListener>) -> Result<listener::Bound, BindError> {
     let address = listener.address();
     let inherited = sockets
         .iter()
@@ -309,7 +306,9 @@ fn crypto_provider() -> Arc<CryptoProvider> {
 fn unix_now() -> i64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
 }
 
 fn plain(address: SocketAddr) -> listener::Config {
@@ -341,9 +340,10 @@ fn listeners(
 fn sealer(config: &config::Sessions) -> Result<Sealer, Vec<Problem>> {
     let keys = if config.keys.is_empty() {
         let key = load_or_create(&config.state_directory).map_err(|error| {
-            vec![Problem::new("state_directory", error.to_string()).help(
-                "make it a directory of the gateway's own user, or set `sessions.keys`",
-            )]
+            vec![
+                Problem::new("state_directory", error.to_string())
+                    .help("make it a directory of the gateway's own user, or set `sessions.keys`"),
+            ]
         })?;
         vec![key]
     } else {
@@ -441,13 +441,10 @@ impl Parts<'_> {
         })
     }
 
-    fn authenticate(
-        &self,
-        gate: &config::Authenticate,
-    ) -> Result<snapshot::Authenticate, Problem> {
-        let verifier = self.verifier.ok_or_else(|| {
-            Problem::new("", "`authenticate` needs an `authorization_server`")
-        })?;
+    fn authenticate(&self, gate: &config::Authenticate) -> Result<snapshot::Authenticate, Problem> {
+        let verifier = self
+            .verifier
+            .ok_or_else(|| Problem::new("", "`authenticate` needs an `authorization_server`"))?;
         let mut challenge = format!("Bearer resource_metadata=\"{}\"", gate.resource_metadata);
         if !gate.scopes.is_empty() {
             challenge.push_str(&format!(", scope=\"{}\"", gate.scopes.join(" ")));
@@ -464,9 +461,7 @@ impl Parts<'_> {
             .pools
             .iter()
             .find(|pool| pool.name() == proxy.upstream)
-            .ok_or_else(|| {
-                Problem::new("", format!("no upstream named `{}`", proxy.upstream))
-            })?;
+            .ok_or_else(|| Problem::new("", format!("no upstream named `{}`", proxy.upstream)))?;
         Ok(snapshot::Proxy {
             pool: Arc::clone(pool),
             path: proxy.path.as_ref().map(|path| path.as_str().to_owned()),

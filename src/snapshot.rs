@@ -116,11 +116,7 @@ impl RouteMetrics {
     /// Resolves the metrics of a route.
     #[must_use]
     pub fn of(route: &str, metrics: &Metrics) -> Self {
-        let class = |code| {
-            metrics
-                .request_duration
-                .with_label_values(&[route, code])
-        };
+        let class = |code| metrics.request_duration.with_label_values(&[route, code]);
         Self {
             durations: ["gone", "1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
             streams: metrics.streams_active.with_label_values(&[route]),

@@ -69,15 +69,29 @@ fn filters_stay_pure() {
         .take_while(|line| !line.starts_with('['))
         .filter_map(|line| line.split(['.', ' ', '=']).next());
     let banned = names.find(|name| {
-        ["pingora", "tokio", "log", "reqwest", "hyper", "rand", "env_logger"]
-            .iter()
-            .any(|banned| name.starts_with(banned))
+        [
+            "pingora",
+            "tokio",
+            "log",
+            "reqwest",
+            "hyper",
+            "rand",
+            "env_logger",
+        ]
+        .iter()
+        .any(|banned| name.starts_with(banned))
     });
     assert_eq!(banned, None, "`filters` does no I/O");
     for file in sources(Path::new("filters/src")) {
         let text = fs::read_to_string(&file).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for banned in ["std::net::Tcp", "std::fs", "std::env", "SystemTime", "Instant::now"] {
+        for banned in [
+            "std::net::Tcp",
+            "std::fs",
+            "std::env",
+            "SystemTime",
+            "Instant::now",
+        ] {
             assert!(
                 !code.contains(banned),
                 "{} uses `{banned}`: bytes and time come in as arguments",
@@ -136,7 +150,12 @@ fn leading_word(text: &str) -> String {
 }
 
 fn module_of(file: &Path) -> String {
-    let first = file.strip_prefix("src").unwrap().components().next().unwrap();
+    let first = file
+        .strip_prefix("src")
+        .unwrap()
+        .components()
+        .next()
+        .unwrap();
     Path::new(&first)
         .file_stem()
         .unwrap()

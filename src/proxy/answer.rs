@@ -94,12 +94,9 @@ impl Rewriting {
                         "the answer of the server behind the gateway is too large",
                     ));
                 }
-                BodyPlan::Gather { .. } => filter.response_body(
-                    &cx,
-                    session.req_header().as_ref(),
-                    head.as_ref(),
-                    body,
-                )?,
+                BodyPlan::Gather { .. } => {
+                    filter.response_body(&cx, session.req_header().as_ref(), head.as_ref(), body)?
+                }
                 BodyPlan::Transform(mut transform) => transform.chunk(body, true)?,
             };
         }
@@ -218,9 +215,7 @@ pub(super) async fn write_body(
 }
 
 /// Pingora's own write timeout does not cover its last flush.
-async fn bounded(
-    write: impl Future<Output = pingora_core::Result<()>>,
-) -> Result<(), Failure> {
+async fn bounded(write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), Failure> {
     match timeout(WRITE_TIMEOUT + Duration::from_secs(1), write).await {
         Ok(written) => written.map_err(Failure::gone),
         Err(_) => Err(Failure::gone(Error::explain(

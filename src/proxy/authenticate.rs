@@ -87,7 +87,10 @@ fn refuse(gate: &Authenticate, denied: Denied) -> Failure {
             denied.description(),
             denied.reason(),
         )
-        .with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        .with(
+            header::RETRY_AFTER,
+            HeaderValue::from(wait.as_secs().max(1)),
+        );
     }
     unauthorized(
         format!("{}, error=\"invalid_token\"", gate.challenge),

@@ -58,7 +58,11 @@ pub(super) async fn gather(session: &mut ServerSession, limit: usize) -> Result<
             rest.extend_from_slice(&chunk);
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(if rest.is_empty() {
+        first
+    } else {
+        rest.freeze()
+    })
 }
 
 /// What `Content-Length` says; the first layer has refused everything but one number.

@@ -68,7 +68,9 @@ fn judge(response: Response) -> (&'static str, Result<Response, Failure>) {
         });
     let is_whole =
         is_json && serde_json::from_slice::<serde::de::IgnoredAny>(response.body()).is_ok();
-    if !is_whole && status != StatusCode::SERVICE_UNAVAILABLE && status != StatusCode::TOO_MANY_REQUESTS
+    if !is_whole
+        && status != StatusCode::SERVICE_UNAVAILABLE
+        && status != StatusCode::TOO_MANY_REQUESTS
     {
         return (
             "malformed",

@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora_core::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::Result;
 
 /// What an upstream is told about the request it gets.
 pub(super) struct Forwarded<'a> {
@@ -136,9 +136,14 @@ fn is_claimed(name: &HeaderName) -> bool {
             | "x-remote-user"
             | "remote-user"
             | "x-user"
-    ) || ["x-forwarded-", "x-original-", "x-auth-request-", "x-mcp-gateway-"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    ) || [
+        "x-forwarded-",
+        "x-original-",
+        "x-auth-request-",
+        "x-mcp-gateway-",
+    ]
+    .iter()
+    .any(|prefix| name.starts_with(prefix))
 }
 
 /// The fields that `Connection` says belong to the connection.

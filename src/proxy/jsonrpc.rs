@@ -72,8 +72,14 @@ mod tests {
 
     #[test]
     fn reads_method_and_id() {
-        check(r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#, Some((true, "1")));
-        check(r#"{"id":"a\"b","method":"tools/call","params":{"id":2}}"#, Some((false, r#""a\"b""#)));
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#,
+            Some((true, "1")),
+        );
+        check(
+            r#"{"id":"a\"b","method":"tools/call","params":{"id":2}}"#,
+            Some((false, r#""a\"b""#)),
+        );
         check(r#"{"method":"init\u0069alize"}"#, Some((true, "null")));
         check(r#"{"id":{"x":1},"method":"ping"}"#, Some((false, "null")));
         check(r#" [{"id":1}]"#, Some((false, "null")));

@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};
 use http::Method;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{
     Error, ErrorType,
     connectors::{ConnectorOptions, TransportConnector},
@@ -22,7 +23,6 @@ use pingora_core::{
     },
     upstreams::peer::{HttpPeer, Peer},
 };
-use pingora::http::{RequestHeader, ResponseHeader};
 use tokio::{
     io::AsyncWriteExt,
     time::{error::Elapsed, timeout},
@@ -204,16 +204,15 @@ async fn write(
         stream.flush().await
     };
     let sent = match timeout(WRITE_TIMEOUT, write).await {
-        Ok(written) => written
-            .map_err(|error| Error::because(ErrorType::WriteError, "to the backend", error)),
+        Ok(written) => {
+            written.map_err(|error| Error::because(ErrorType::WriteError, "to the backend", error))
+        }
         Err(_) => Err(Error::explain(ErrorType::WriteTimedout, "to the backend")),
     };
     Ok((HttpSession::new_with_options(stream, peer), sent))
 }
 
-async fn final_head(
-    upstream: &mut HttpSession,
-) -> Result<(Box<ResponseHeader>, bool), Box<Error>> {
+async fn final_head(upstream: &mut HttpSession) -> Result<(Box<ResponseHeader>, bool), Box<Error>> {
     loop {
         match upstream.read_response_task().await? {
             HttpTask::Header(head, _) if head.status.is_informational() => {}
@@ -223,10 +222,7 @@ async fn final_head(
     }
 }
 
-async fn within<T>(
-    limit: Option<Duration>,
-    work: impl Future<Output = T>,
-) -> Result<T, Elapsed> {
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Elapsed> {
     match limit {
         Some(limit) => timeout(limit, work).await,
         None => Ok(work.await),
@@ -248,9 +244,7 @@ fn is_undelivered(upstream: &HttpSession) -> bool {
         .and_then(|digest| digest.tcp_info());
     info.is_some_and(|info| {
         // What was sent counts retransmissions, what was acknowledged counts the SYN.
-        let sent = info
-            .tcpi_bytes_sent
-            .saturating_sub(info.tcpi_bytes_retrans);
+        let sent = info.tcpi_bytes_sent.saturating_sub(info.tcpi_bytes_retrans);
         info.tcpi_notsent_bytes > 0 || info.tcpi_bytes_acked.saturating_sub(1) < sent
     })
 }

@@ -38,10 +38,7 @@ pub(super) struct Pin {
 }
 
 /// Reads the message of a POST with a JSON body; other requests have none.
-pub(super) fn message<'a>(
-    head: &request::Parts,
-    body: &'a Bytes,
-) -> Result<Message<'a>, Failure> {
+pub(super) fn message<'a>(head: &request::Parts, body: &'a Bytes) -> Result<Message<'a>, Failure> {
     let is_json = head
         .headers
         .get(header::CONTENT_TYPE)

@@ -221,7 +221,10 @@ async fn give_back(
         expires: expiry(call, session, &head),
     };
     let whole = match rewriting.gather_limit() {
-        Some(limit) => pipe.held(session, call, head, end, rewriting, limit).await?,
+        Some(limit) => {
+            pipe.held(session, call, head, end, rewriting, limit)
+                .await?
+        }
         None => {
             let transforms = if rewriting.is_empty() {
                 vec![]
@@ -418,10 +421,7 @@ fn unavailable(proxy: &Proxy, message: &Message<'_>) -> Failure {
         "none of the servers behind the gateway can be reached: try again in a moment",
         "no_backend",
     )
-    .with(
-        header::RETRY_AFTER,
-        HeaderValue::from(RETRY_AFTER_SECONDS),
-    )
+    .with(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
 }
 
 fn failed(

@@ -141,11 +141,7 @@ impl System {
     }
 }
 
-fn start_gateway(
-    file: &Path,
-    catalog: &Catalog,
-    socket: TcpListener,
-) -> Result<Running, String> {
+fn start_gateway(file: &Path, catalog: &Catalog, socket: TcpListener) -> Result<Running, String> {
     let loaded = config::load(file, &|_| None, catalog).map_err(|problems| problems.to_string())?;
     let server = Server::build(loaded.gateway).map_err(|problems| {
         let found = problems.into_iter().map(|problem| ("", problem));
@@ -185,10 +181,7 @@ upstreams:
     }
     text.push_str("routes:\n");
     for (name, path) in WORKLOADS {
-        let _ = writeln!(
-            text,
-            "  - path: {path}\n    mcp: {{ upstream: {name} }}"
-        );
+        let _ = writeln!(text, "  - path: {path}\n    mcp: {{ upstream: {name} }}");
     }
     text
 }
@@ -198,10 +191,7 @@ fn private_directory() -> io::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let base = std::env::temp_dir();
     for attempt in 0..100 {
-        let path = base.join(format!(
-            "mcp-gateway-demo-{}-{attempt}",
-            std::process::id()
-        ));
+        let path = base.join(format!("mcp-gateway-demo-{}-{attempt}", std::process::id()));
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -233,7 +223,8 @@ fn write_certificates(directory: &Path) -> Result<String, String> {
             ("localhost.key", key.serialize_pem()),
         ])
     };
-    let files = made().map_err(|error| format!("the demo's certificates cannot be made: {error}"))?;
+    let files =
+        made().map_err(|error| format!("the demo's certificates cannot be made: {error}"))?;
     for (name, text) in &files {
         fs::write(directory.join(name), text)
             .map_err(|error| format!("the demo's certificates cannot be written: {error}"))?;
