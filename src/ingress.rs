@@ -4,11 +4,15 @@
 //! of the two readers stands behind the gateway. No socket is touched: bytes come in, a verdict
 //! comes out.
 
+mod body;
 mod head;
 mod target;
 
+use std::fmt;
+
 use http::StatusCode;
 
+pub use body::{BodyScan, Framing};
 pub use head::{check_fields, check_head};
 pub use target::check_target;
 
@@ -21,7 +25,7 @@ pub const VALUE_LIMIT: usize = 16 * 1024;
 /// The longest request target in bytes.
 pub const TARGET_LIMIT: usize = 8 * 1024;
 
-/// Why a head is refused.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The status of the answer.
@@ -45,3 +49,11 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, reason, description)
     }
 }
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.description)
+    }
+}
+
+impl std::error::Error for Refused {}

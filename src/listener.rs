@@ -4,6 +4,7 @@ mod certificates;
 mod config;
 mod connection;
 mod tls;
+mod wire;
 
 use std::{
     io,

@@ -2,16 +2,16 @@
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::{FIELDS_LIMIT, Refused, VALUE_LIMIT, check_target};
+use super::{FIELDS_LIMIT, Framing, Refused, VALUE_LIMIT, check_target};
 
 /// Refuses an HTTP/1 request head that is not exactly one well-formed request.
 ///
 /// `head` ends with the empty line. Everything that decides where the body ends is checked here,
-/// so that the reader of the body behind this layer and the upstream cannot disagree.
+/// so that the reader of the body behind this layer and the upstream cannot disagree. Returns it.
 ///
 /// # Errors
 /// Which rule the head breaks, with the status of the answer.
-pub fn check_head(head: &[u8]) -> Result<(), Refused> {
+pub fn check_head(head: &[u8]) -> Result<Framing, Refused> {
     if memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head.get(at - 1) != Some(&b'\r')) {
         return Err(Refused::bad(
             "bare_line_feed",
@@ -48,6 +48,8 @@ const TOO_MANY: Refused = Refused::new(
     "the request has too many header fields",
 );
 
+const LENGTH: Refused = Refused::bad("content_length", "Content-Length must be one number");
+
 fn check_method(method: &str) -> Result<(), Refused> {
     match method {
         "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => Ok(()),
@@ -59,8 +61,9 @@ fn check_method(method: &str) -> Result<(), Refused> {
     }
 }
 
-fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<(), Refused> {
+fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<Framing, Refused> {
     let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
+    let mut framing = Framing::Length(0);
     for field in fields {
         check_field(field.name, field.value)?;
         let name = field.name;
@@ -71,12 +74,7 @@ fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<(),
             }
         } else if name.eq_ignore_ascii_case("content-length") {
             lengths += 1;
-            if !is_length(field.value) {
-                return Err(Refused::bad(
-                    "content_length",
-                    "Content-Length must be one number",
-                ));
-            }
+            framing = length(field.value).map(Framing::Length).ok_or(LENGTH)?;
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             codings += 1;
             if !field.value.eq_ignore_ascii_case(b"chunked") {
@@ -85,6 +83,7 @@ fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<(),
                     "the only transfer coding taken is chunked",
                 ));
             }
+            framing = Framing::Chunked;
         } else if name.eq_ignore_ascii_case("upgrade") {
             return Err(Refused::bad("upgrade", "the gateway does not upgrade"));
         } else if name.eq_ignore_ascii_case("expect") {
@@ -111,7 +110,7 @@ fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<(),
             "the length of the body must be given exactly once",
         ));
     }
-    Ok(())
+    Ok(framing)
 }
 
 /// Refuses a request whose fields came over HTTP/2 and break a rule that the h2 library leaves open.
@@ -155,12 +154,11 @@ pub fn check_fields(
         ));
     }
     let mut lengths = fields.get_all(header::CONTENT_LENGTH).iter();
-    let one = lengths.next().is_none_or(|v| is_length(v.as_bytes()));
+    let one = lengths
+        .next()
+        .is_none_or(|v| length(v.as_bytes()).is_some());
     if !one || lengths.next().is_some() {
-        return Err(Refused::bad(
-            "content_length",
-            "Content-Length must be one number",
-        ));
+        return Err(LENGTH);
     }
     Ok(())
 }
@@ -224,8 +222,12 @@ fn check_connection(value: &[u8]) -> Result<(), Refused> {
     Ok(())
 }
 
-fn is_length(value: &[u8]) -> bool {
-    (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
+/// One number without sign; 18 digits are more than any body has.
+fn length(value: &[u8]) -> Option<u64> {
+    if value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// `host[:port]` of RFC 3986 without userinfo; percent-encoded names are not taken.

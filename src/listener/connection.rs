@@ -23,10 +23,11 @@ use pingora_core::{
 };
 use prometheus::{IntCounterVec, IntGauge};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     time::{Instant, timeout, timeout_at},
 };
 
+use super::wire::Wire;
 use crate::ingress::{self, Refused};
 
 /// How long the TLS handshake may take in all.
@@ -35,6 +36,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection may be silent before its first request and between two.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of what a refused client still sends is read, so that it sees the answer.
+const REFUSAL_DRAIN: usize = 64 * 1024;
 /// How long a refusal may take to be taken.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most connections of one listener.
@@ -97,32 +100,31 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         }
     }
 
-    /// Reads the next head; `None` when the client is gone or was told why it is refused.
+    /// Reads the next head and checks it; returns it with what was read of the body. `None` when
+    /// the client is gone or was told why it is refused.
     async fn head(
         &self,
-        io: &mut Stream,
+        wire: &mut Wire,
         first: bool,
         shutdown: &ShutdownWatch,
     ) -> Option<BytesMut> {
-        let mut buffer = BytesMut::with_capacity(2048);
-        match read_head(io, &mut buffer, first, shutdown).await {
-            Ok(Some(length)) => match ingress::check_head(buffer.get(..length)?) {
-                Ok(()) => Some(buffer),
-                Err(refused) => {
-                    self.answer(io, &refused).await;
-                    None
-                }
-            },
-            Ok(None) => None,
+        let begun = match read_head(wire, first, shutdown).await {
+            Ok(None) => return None,
+            Ok(Some(length)) => ingress::check_head(wire.ahead().get(..length)?)
+                .and_then(|framing| wire.begin(length, framing)),
+            Err(refused) => Err(refused),
+        };
+        match begun {
+            Ok(head) => Some(head),
             Err(refused) => {
-                self.answer(io, &refused).await;
+                self.answer(wire, &refused).await;
                 None
             }
         }
     }
 
     /// Tells a client why its head is refused, and closes: what follows cannot be framed.
-    async fn answer(&self, io: &mut Stream, refused: &Refused) {
+    async fn answer(&self, wire: &mut Wire, refused: &Refused) {
         self.refuse(refused.reason);
         let body = serde_json::json!({
             "error": "invalid_request",
@@ -136,16 +138,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             body.len(),
         );
         let write = async {
-            io.write_all(answer.as_bytes()).await?;
-            io.flush().await?;
+            wire.write_all(answer.as_bytes()).await?;
+            wire.flush().await?;
             // Closing over unread bytes would reset the connection before the answer is read.
-            let mut rest = [0; 4096];
-            for _ in 0..16 {
-                if io.read(&mut rest).await? == 0 {
-                    break;
-                }
-            }
-            io.shutdown().await
+            wire.discard(REFUSAL_DRAIN).await?;
+            wire.shutdown().await
         };
         if !matches!(timeout(REFUSAL_TIMEOUT, write).await, Ok(Ok(()))) {
             debug!("a refusal was not taken");
@@ -155,19 +152,23 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
 
 /// Reads until the empty line; returns the length of the head, or `None` when nothing came.
 async fn read_head(
-    io: &mut Stream,
-    buffer: &mut BytesMut,
+    wire: &mut Wire,
     first: bool,
     shutdown: &ShutdownWatch,
 ) -> Result<Option<usize>, Refused> {
     let mut stop = shutdown.clone();
-    let mut until = Instant::now() + if first { HEAD_TIMEOUT } else { IDLE_TIMEOUT };
+    // A request that came with the one before it has begun already.
+    let begun = first || !wire.ahead().is_empty();
+    let mut until = Instant::now() + if begun { HEAD_TIMEOUT } else { IDLE_TIMEOUT };
     let mut searched = 0;
     loop {
-        let idle = buffer.is_empty();
+        if let Some(length) = find_end(wire.ahead(), &mut searched)? {
+            return Ok(Some(length));
+        }
+        let idle = wire.ahead().is_empty();
         let read = tokio::select! {
             biased;
-            read = timeout_at(until, io.read_buf(buffer)) => read,
+            read = timeout_at(until, wire.read_ahead()) => read,
             _ = stop.wait_for(|stop| *stop), if idle => return Ok(None),
         };
         match read {
@@ -185,25 +186,29 @@ async fn read_head(
             }
             _ => return Ok(None),
         }
-        // The end may straddle two reads.
-        let from = searched.max(3) - 3;
-        if let Some(at) = memchr::memmem::find(buffer.get(from..).unwrap_or_default(), b"\r\n\r\n")
-        {
-            return Ok(Some(from + at + 4));
-        }
-        searched = buffer.len();
-        if searched > ingress::HEAD_LIMIT {
-            return Err(Refused {
-                status: http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                reason: "head_too_large",
-                description: "the request head is too large",
-            });
-        }
-        // A head with bare line feeds never ends: it is refused as soon as it would have ended.
-        if memchr::memmem::find(buffer.get(from..).unwrap_or_default(), b"\n\n").is_some() {
-            return Ok(Some(searched));
-        }
     }
+}
+
+/// Looks for the end of a head in what was not searched before.
+fn find_end(buffer: &[u8], searched: &mut usize) -> Result<Option<usize>, Refused> {
+    // The end may straddle two reads.
+    let from = searched.saturating_sub(3);
+    let fresh = buffer.get(from..).unwrap_or_default();
+    *searched = buffer.len();
+    let end = memchr::memmem::find(fresh, b"\r\n\r\n").map(|at| from + at + 4);
+    if end.unwrap_or(buffer.len()) > ingress::HEAD_LIMIT {
+        return Err(Refused {
+            status: http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            reason: "head_too_large",
+            description: "the request head is too large",
+        });
+    }
+    // A head with bare line feeds never ends: it is refused as soon as it would have ended.
+    let bare = memchr::memmem::find(fresh, b"\n\n").map(|at| from + at + 2);
+    Ok(match (end, bare) {
+        (Some(end), Some(bare)) => Some(end.min(bare)),
+        (end, bare) => end.or(bare),
+    })
 }
 
 #[async_trait]
@@ -219,14 +224,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
         };
         // The handshake needs the stream itself; what the listener accepted is always one.
         let tcp = *stream.into_any().downcast::<TcpStream>().ok()?;
-        let mut io = self.handshake(tcp).await?;
+        let io = self.handshake(tcp).await?;
         if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
             return ServerApp::process_new(&self.app, io, shutdown).await;
         }
+        let mut wire = Box::new(Wire::new(io, self.refusals.clone()));
         let mut settings: Option<HttpPersistentSettings> = None;
         loop {
-            let head = self.head(&mut io, settings.is_none(), shutdown).await?;
-            let mut session = ServerSession::new_http1(io);
+            let head = self.head(&mut wire, settings.is_none(), shutdown).await?;
+            let mut session = ServerSession::new_http1(wire);
             match settings.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
                 None => session.set_keepalive(Some(IDLE_TIMEOUT.as_secs())),
@@ -240,7 +246,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
                 .process_new_http(session, shutdown)
                 .await?
                 .consume();
-            io = stream;
+            wire = Wire::back(stream)?;
             settings = kept;
         }
     }

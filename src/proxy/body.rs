@@ -41,7 +41,7 @@ pub(super) async fn gather(session: &mut ServerSession, limit: usize) -> Result<
         let chunk = match read {
             Ok(Ok(Some(chunk))) => chunk,
             Ok(Ok(None)) => break,
-            Ok(Err(error)) => return Err(Failure::gone(error)),
+            Ok(Err(error)) => return Err(Failure::unreadable(error)),
             Err(_) => return Err(Failure::body_timeout()),
         };
         if received + chunk.len() > limit {

@@ -9,6 +9,7 @@ use mcp_gateway_filters::{Refusal, Response};
 use pingora_core::Error;
 
 use super::jsonrpc;
+use crate::ingress::Refused;
 
 /// Why a request does not get the answer it asked for.
 #[derive(Debug)]
@@ -30,6 +31,22 @@ impl Failure {
     /// The client left.
     pub(super) fn gone(error: Box<Error>) -> Self {
         Self::Gone(error.into_down())
+    }
+
+    /// The body could not be read: its framing was refused, or the client left.
+    pub(super) fn unreadable(error: Box<Error>) -> Self {
+        let io: Option<&std::io::Error> = error.root_cause().downcast_ref();
+        let refused: Option<&Refused> = io.and_then(|io| io.get_ref()?.downcast_ref());
+        match refused {
+            Some(refused) => Self::oauth(
+                refused.status,
+                "invalid_request",
+                refused.description,
+                refused.reason,
+            )
+            .with(header::CONNECTION, HeaderValue::from_static("close")),
+            None => Self::gone(error),
+        }
     }
 
     /// An OAuth error: JSON with `error` and `error_description` (RFC 6749 §5.2).
