@@ -1,8 +1,10 @@
 //! The grammar of a request head, RFC 9112 without its leniencies.
 
+use std::mem::MaybeUninit;
+
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::{FIELDS_LIMIT, Framing, Refused, VALUE_LIMIT, check_target};
+use super::{Framing, Limits, Refused, check_target, limits::MOST_FIELDS};
 
 /// Refuses an HTTP/1 request head that is not exactly one well-formed request.
 ///
@@ -11,16 +13,16 @@ use super::{FIELDS_LIMIT, Framing, Refused, VALUE_LIMIT, check_target};
 ///
 /// # Errors
 /// Which rule the head breaks, with the status of the answer.
-pub fn check_head(head: &[u8]) -> Result<Framing, Refused> {
+pub fn check_head(head: &[u8], limits: &Limits) -> Result<Framing, Refused> {
     if memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head.get(at - 1) != Some(&b'\r')) {
         return Err(Refused::bad(
             "bare_line_feed",
             "lines must end with carriage return and line feed",
         ));
     }
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_LIMIT];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(head) {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY),
         Ok(_) | Err(_) => {
@@ -38,8 +40,8 @@ pub fn check_head(head: &[u8]) -> Result<Framing, Refused> {
         ));
     }
     check_method(request.method.unwrap_or_default())?;
-    check_target(request.path.unwrap_or_default().as_bytes())?;
-    check_h1_fields(request.headers, request.version == Some(0))
+    check_target(request.path.unwrap_or_default().as_bytes(), limits)?;
+    check_h1_fields(request.headers, request.version == Some(0), limits)
 }
 
 const TOO_MANY: Refused = Refused::new(
@@ -61,11 +63,18 @@ fn check_method(method: &str) -> Result<(), Refused> {
     }
 }
 
-fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<Framing, Refused> {
+fn check_h1_fields(
+    fields: &[httparse::Header<'_>],
+    http_10: bool,
+    limits: &Limits,
+) -> Result<Framing, Refused> {
+    if fields.len() > limits.fields {
+        return Err(TOO_MANY);
+    }
     let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
     let mut framing = Framing::Length(0);
     for field in fields {
-        check_field(field.name, field.value)?;
+        check_field(field.name, field.value, limits)?;
         let name = field.name;
         if name.eq_ignore_ascii_case("host") {
             hosts += 1;
@@ -122,14 +131,15 @@ pub fn check_fields(
     target: &[u8],
     authority: Option<&str>,
     fields: &HeaderMap<HeaderValue>,
+    limits: &Limits,
 ) -> Result<(), Refused> {
     check_method(method.as_str())?;
-    check_target(target)?;
-    if fields.len() > FIELDS_LIMIT {
+    check_target(target, limits)?;
+    if fields.len() > limits.fields {
         return Err(TOO_MANY);
     }
     for (name, value) in fields {
-        check_field(name.as_str(), value.as_bytes())?;
+        check_field(name.as_str(), value.as_bytes(), limits)?;
     }
     let mut hosts = fields.get_all(header::HOST).iter();
     let host = hosts.next();
@@ -163,7 +173,7 @@ pub fn check_fields(
     Ok(())
 }
 
-fn check_field(name: &str, value: &[u8]) -> Result<(), Refused> {
+fn check_field(name: &str, value: &[u8], limits: &Limits) -> Result<(), Refused> {
     // Servers behind a gateway that map `-` to `_` could take `X_Forwarded_For` for ours.
     if name.contains('_') {
         return Err(Refused::bad(
@@ -171,7 +181,7 @@ fn check_field(name: &str, value: &[u8]) -> Result<(), Refused> {
             "header field names must not hold underscores",
         ));
     }
-    if value.len() > VALUE_LIMIT {
+    if value.len() > limits.field_size.0 {
         return Err(Refused::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "field_too_large",
@@ -257,7 +267,9 @@ mod tests {
     use super::*;
 
     fn check(head: &str, expect: Option<&str>) {
-        let refused = check_head(head.as_bytes()).err().map(|r| r.reason);
+        let refused = check_head(head.as_bytes(), &Limits::default())
+            .err()
+            .map(|r| r.reason);
         assert_eq!(refused, expect, "{head:?}");
     }
 
@@ -357,7 +369,7 @@ mod tests {
         check(&fields("Expect: tea\r\n"), Some("expect"));
         check(&fields(&"A: b\r\n".repeat(101)), Some("too_many_fields"));
         check(
-            &fields(&format!("A: {}\r\n", "x".repeat(VALUE_LIMIT + 1))),
+            &fields(&format!("A: {}\r\n", "x".repeat(16 * 1024 + 1))),
             Some("field_too_large"),
         );
     }
@@ -365,7 +377,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics(head in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-            let _ = check_head(&head);
+            let _ = check_head(&head, &Limits::default());
         }
     }
 }

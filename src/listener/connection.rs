@@ -4,20 +4,15 @@
 //! layer has accepted. HTTP/2 frames are left to Pingora; its requests are checked by whoever
 //! serves them.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use http::StatusCode;
+use ipnet::IpNet;
 use log::debug;
 use pingora_core::{
     apps::{HttpPersistentSettings, HttpServerApp, ServerApp},
-    listeners::tls::Acceptor,
     protocols::{ALPN, Stream, http::ServerSession, l4::stream::Stream as TcpStream},
     server::ShutdownWatch,
 };
@@ -27,67 +22,119 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::wire::Wire;
-use crate::ingress::{self, Refused};
+use super::{
+    admission::{AddressPermit, Admission, Admitted},
+    preface,
+    tls::Tls,
+    wire::Wire,
+};
+use crate::ingress::{self, HEALTH_PATH, Limits, Refused, contains};
 
-/// How long the TLS handshake may take in all.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request head may take in all, from its first byte.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection may be silent before its first request and between two.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of what a refused client still sends is read, so that it sees the answer.
 const REFUSAL_DRAIN: usize = 64 * 1024;
 /// How long a refusal may take to be taken.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// The most connections of one listener.
-pub(super) const CONNECTIONS: usize = 16_384;
+/// How long a connection of the reserve may take in all.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What serves the connections of one listener.
 pub(super) struct Connections<A> {
     pub(super) app: Arc<A>,
     /// Missing on a plain listener.
-    pub(super) acceptor: Option<Acceptor>,
-    pub(super) open: Arc<AtomicUsize>,
+    pub(super) tls: Option<Tls>,
+    /// Who speaks the PROXY protocol.
+    pub(super) balancers: Vec<IpNet>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) admission: Arc<Admission>,
     pub(super) active: IntGauge,
     pub(super) refusals: IntCounterVec,
 }
 
-/// Counts a connection for as long as it lives.
-struct Permit<'a> {
-    open: &'a AtomicUsize,
-    active: &'a IntGauge,
+/// Nobody more is taken.
+const TOO_MANY: Refused = Refused::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "too_many_connections",
+    "the gateway has too many connections",
+);
+/// Nobody more is taken from this address.
+const TOO_MANY_OF_ADDRESS: Refused = Refused::new(
+    StatusCode::TOO_MANY_REQUESTS,
+    "too_many_connections_of_address",
+    "there are too many connections from this address",
+);
+
+/// Whether a head that was checked asks for health.
+fn asks_for_health(head: &[u8]) -> bool {
+    let target = [&b"GET "[..], b"HEAD "]
+        .iter()
+        .find_map(|method| head.strip_prefix(*method));
+    target
+        .and_then(|target| target.strip_prefix(HEALTH_PATH.as_bytes()))
+        .is_some_and(|rest| rest.first() == Some(&b' '))
 }
 
-impl Drop for Permit<'_> {
+/// Shows a connection in the metrics for as long as it lives.
+struct Active<'a>(&'a IntGauge);
+
+impl<'a> Active<'a> {
+    fn count(active: &'a IntGauge) -> Self {
+        active.inc();
+        Self(active)
+    }
+}
+
+impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        self.active.dec();
+        self.0.dec();
     }
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
-    fn permit(&self) -> Option<Permit<'_>> {
-        let permit = Permit {
-            open: &self.open,
-            active: &self.active,
-        };
-        self.active.inc();
-        // Dropping the permit takes both counts back.
-        (self.open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS).then_some(permit)
-    }
-
     fn refuse(&self, reason: &str) {
         self.refusals.with_label_values(&[reason]).inc();
     }
 
-    /// Makes the connection ready for HTTP, or says why not by a metric.
-    async fn handshake(&self, tcp: TcpStream) -> Option<Stream> {
-        let Some(acceptor) = &self.acceptor else {
-            return Some(Box::new(tcp));
+    /// Makes the connection ready for HTTP, or says why not by a metric: who it is, whether they
+    /// have too many, and the TLS handshake.
+    async fn handshake(
+        &self,
+        mut tcp: TcpStream,
+        admitted: Admitted,
+    ) -> Option<(Stream, AddressPermit)> {
+        let until = Instant::now() + self.limits.handshake_timeout.0;
+        if contains(&self.balancers, preface::peer(&tcp)) {
+            match timeout_at(until, preface::read(&mut tcp)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    debug!(error:%; "a load balancer is refused");
+                    self.refuse("proxy_protocol");
+                    return None;
+                }
+                Err(_) => {
+                    self.refuse("handshake_timeout");
+                    return None;
+                }
+            }
+        }
+        let Some(permit) = self.admission.enter_from(preface::peer(&tcp)) else {
+            // Over TLS there is nothing to say before a handshake that costs more than the answer.
+            if self.tls.is_none() {
+                let mut wire = Wire::new(Box::new(tcp), self.refusals.clone());
+                self.answer(&mut wire, &TOO_MANY_OF_ADDRESS).await;
+            } else {
+                self.refuse(TOO_MANY_OF_ADDRESS.reason);
+            }
+            return None;
         };
-        match timeout(HANDSHAKE_TIMEOUT, acceptor.tls_handshake(tcp)).await {
-            Ok(Ok(tls)) => Some(Box::new(tls)),
+        let Some(tls) = &self.tls else {
+            return Some((Box::new(tcp), permit));
+        };
+        let acceptor = match admitted {
+            Admitted::Fully => &tls.acceptor,
+            Admitted::ForHealth => &tls.health_acceptor,
+        };
+        match timeout_at(until, acceptor.tls_handshake(tcp)).await {
+            Ok(Ok(tls)) => Some((Box::new(tls), permit)),
             Ok(Err(error)) => {
                 debug!(error:%; "a TLS handshake failed");
                 self.refuse("handshake_failed");
@@ -100,6 +147,22 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         }
     }
 
+    /// Answers one health request; everything else is told that there is no room.
+    async fn serve_health(&self, tcp: TcpStream, shutdown: &ShutdownWatch) -> Option<()> {
+        let (io, _counted) = self.handshake(tcp, Admitted::ForHealth).await?;
+        let mut wire = Box::new(Wire::new(io, self.refusals.clone()));
+        let head = self.head(&mut wire, true, shutdown).await?;
+        if !asks_for_health(&head) {
+            self.answer(&mut wire, &TOO_MANY).await;
+            return None;
+        }
+        let mut session = ServerSession::new_http1(wire);
+        session.set_keepalive(None);
+        session.set_pipelined_prefix(head);
+        self.app.process_new_http(session, shutdown).await?;
+        Some(())
+    }
+
     /// Reads the next head and checks it; returns it with what was read of the body. `None` when
     /// the client is gone or was told why it is refused.
     async fn head(
@@ -108,9 +171,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         first: bool,
         shutdown: &ShutdownWatch,
     ) -> Option<BytesMut> {
-        let begun = match read_head(wire, first, shutdown).await {
+        let begun = match read_head(wire, first, &self.limits, shutdown).await {
             Ok(None) => return None,
-            Ok(Some(length)) => ingress::check_head(wire.ahead().get(..length)?)
+            Ok(Some(length)) => ingress::check_head(wire.ahead().get(..length)?, &self.limits)
                 .and_then(|framing| wire.begin(length, framing)),
             Err(refused) => Err(refused),
         };
@@ -132,10 +195,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         })
         .to_string();
         let answer = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{body}",
+            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}Connection: close\r\n\r\n{body}",
             refused.status.as_str(),
             refused.status.canonical_reason().unwrap_or_default(),
             body.len(),
+            if matches!(refused.status.as_u16(), 429 | 503) {
+                "Retry-After: 5\r\n"
+            } else {
+                ""
+            },
         );
         let write = async {
             wire.write_all(answer.as_bytes()).await?;
@@ -154,15 +222,21 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
 async fn read_head(
     wire: &mut Wire,
     first: bool,
+    limits: &Limits,
     shutdown: &ShutdownWatch,
 ) -> Result<Option<usize>, Refused> {
     let mut stop = shutdown.clone();
     // A request that came with the one before it has begun already.
     let begun = first || !wire.ahead().is_empty();
-    let mut until = Instant::now() + if begun { HEAD_TIMEOUT } else { IDLE_TIMEOUT };
+    let wait = if begun {
+        limits.head_timeout
+    } else {
+        limits.idle_timeout
+    };
+    let mut until = Instant::now() + wait.0;
     let mut searched = 0;
     loop {
-        if let Some(length) = find_end(wire.ahead(), &mut searched)? {
+        if let Some(length) = find_end(wire.ahead(), &mut searched, limits.head_size.0)? {
             return Ok(Some(length));
         }
         let idle = wire.ahead().is_empty();
@@ -174,12 +248,12 @@ async fn read_head(
         match read {
             Ok(Ok(n)) if n > 0 => {
                 if idle {
-                    until = Instant::now() + HEAD_TIMEOUT;
+                    until = Instant::now() + limits.head_timeout.0;
                 }
             }
             Err(_) if !idle => {
                 return Err(Refused {
-                    status: http::StatusCode::REQUEST_TIMEOUT,
+                    status: StatusCode::REQUEST_TIMEOUT,
                     reason: "head_timeout",
                     description: "the request head took too long",
                 });
@@ -190,15 +264,15 @@ async fn read_head(
 }
 
 /// Looks for the end of a head in what was not searched before.
-fn find_end(buffer: &[u8], searched: &mut usize) -> Result<Option<usize>, Refused> {
+fn find_end(buffer: &[u8], searched: &mut usize, limit: usize) -> Result<Option<usize>, Refused> {
     // The end may straddle two reads.
     let from = searched.saturating_sub(3);
     let fresh = buffer.get(from..).unwrap_or_default();
     *searched = buffer.len();
     let end = memchr::memmem::find(fresh, b"\r\n\r\n").map(|at| from + at + 4);
-    if end.unwrap_or(buffer.len()) > ingress::HEAD_LIMIT {
+    if end.unwrap_or(buffer.len()) > limit {
         return Err(Refused {
-            status: http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             reason: "head_too_large",
             description: "the request head is too large",
         });
@@ -218,13 +292,21 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let Some(_permit) = self.permit() else {
-            self.refuse("too_many_connections");
+        let _active = Active::count(&self.active);
+        let Some((_permit, admitted)) = self.admission.enter() else {
+            self.refuse(TOO_MANY.reason);
             return None;
         };
         // The handshake needs the stream itself; what the listener accepted is always one.
         let tcp = *stream.into_any().downcast::<TcpStream>().ok()?;
-        let io = self.handshake(tcp).await?;
+        if admitted == Admitted::ForHealth {
+            let served = timeout(HEALTH_TIMEOUT, self.serve_health(tcp, shutdown)).await;
+            if served.is_err() {
+                self.refuse(TOO_MANY.reason);
+            }
+            return None;
+        }
+        let (io, _counted) = self.handshake(tcp, admitted).await?;
         if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
             return ServerApp::process_new(&self.app, io, shutdown).await;
         }
@@ -235,7 +317,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
             let mut session = ServerSession::new_http1(wire);
             match settings.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
-                None => session.set_keepalive(Some(IDLE_TIMEOUT.as_secs())),
+                None => session.set_keepalive(Some(self.limits.idle_timeout.0.as_secs().max(1))),
             }
             if *shutdown.borrow() {
                 session.set_keepalive(None);

@@ -8,17 +8,19 @@ use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
+use crate::ingress::Limits;
 
-/// How long a body may take whatever its size.
-const GRACE: Duration = Duration::from_secs(30);
-/// What a client must send in each second beyond the grace.
-const SLOWEST_BYTES_PER_SECOND: usize = 16 * 1024;
 /// The first allocation for a body that comes in pieces; what a client announces is not believed.
 const FIRST_ALLOCATION: usize = 64 * 1024;
+
 /// Reads the whole body, up to `limit` bytes.
 ///
 /// A body that came in one piece is not copied.
-pub(super) async fn gather(session: &mut ServerSession, limit: usize) -> Result<Bytes, Failure> {
+pub(super) async fn gather(
+    session: &mut ServerSession,
+    limit: usize,
+    limits: &Limits,
+) -> Result<Bytes, Failure> {
     if announced(session).is_some_and(|length| length > limit) {
         return Err(Failure::body_too_large(limit));
     }
@@ -36,8 +38,12 @@ pub(super) async fn gather(session: &mut ServerSession, limit: usize) -> Result<
     let mut rest = BytesMut::new();
     loop {
         let received = first.len() + rest.len();
-        let grace = Duration::from_secs((received / SLOWEST_BYTES_PER_SECOND) as u64);
-        let read = timeout_at(begun + GRACE + grace, session.read_request_body()).await;
+        let grace = Duration::from_secs((received / limits.body_rate.0.max(1)) as u64);
+        let read = timeout_at(
+            begun + limits.body_grace.0 + grace,
+            session.read_request_body(),
+        )
+        .await;
         let chunk = match read {
             Ok(Ok(Some(chunk))) => chunk,
             Ok(Ok(None)) => break,
