@@ -17,7 +17,7 @@ use http::StatusCode;
 
 pub use body::{BodyScan, Framing};
 pub use client::{ClientAddress, contains};
-pub use head::{check_fields, check_head};
+pub use head::{BODY_UNEXPECTED, check_fields, check_head};
 pub use limits::Limits;
 pub use proxy_protocol::{NoPreface, Preface, parse_preface};
 pub use target::check_target;

@@ -248,12 +248,7 @@ impl Proxy {
         self.ingress_refusals
             .with_label_values(&[refused.reason])
             .inc();
-        let Failure::Answered { reply, .. } = Failure::oauth(
-            refused.status,
-            "invalid_request",
-            refused.description,
-            refused.reason,
-        ) else {
+        let Failure::Answered { reply, .. } = Failure::of(&refused) else {
             return false;
         };
         let mut call = Call::new(snapshot, self.ids.next(), session);

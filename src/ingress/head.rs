@@ -41,13 +41,24 @@ pub fn check_head(head: &[u8], limits: &Limits) -> Result<Framing, Refused> {
     }
     check_method(request.method.unwrap_or_default())?;
     check_target(request.path.unwrap_or_default().as_bytes(), limits)?;
-    check_h1_fields(request.headers, request.version == Some(0), limits)
+    let framing = check_h1_fields(request.headers, request.version == Some(0), limits)?;
+    if matches!(request.method, Some("GET" | "HEAD")) && framing != Framing::Length(0) {
+        return Err(BODY_UNEXPECTED);
+    }
+    Ok(framing)
 }
 
 const TOO_MANY: Refused = Refused::new(
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     "too_many_fields",
     "the request has too many header fields",
+);
+
+/// A body without a meaning (RFC 9110 §9.3.1): servers that do not expect it take it for the next
+/// request.
+pub const BODY_UNEXPECTED: Refused = Refused::bad(
+    "body_unexpected",
+    "a request of this method must not have a body",
 );
 
 const LENGTH: Refused = Refused::bad("content_length", "Content-Length must be one number");
@@ -181,6 +192,12 @@ fn check_field(name: &str, value: &[u8], limits: &Limits) -> Result<(), Refused>
             "header field names must not hold underscores",
         ));
     }
+    if is_disguised(name) {
+        return Err(Refused::bad(
+            "field_name",
+            "a header field has a name that is easily taken for another one",
+        ));
+    }
     if value.len() > limits.field_size.0 {
         return Err(Refused::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -198,6 +215,19 @@ fn check_field(name: &str, value: &[u8], limits: &Limits) -> Result<(), Refused>
         ));
     }
     Ok(())
+}
+
+/// Whether a name is that of a field about framing but for hyphens and signs, as in
+/// `Transfer--Encoding`: a server that folds names would take it for that field.
+fn is_disguised(name: &str) -> bool {
+    ["transfer-encoding", "content-length"].iter().any(|field| {
+        let letters = |name: &'static str| name.bytes().filter(|b| *b != b'-');
+        let folded = name
+            .bytes()
+            .filter(u8::is_ascii_alphanumeric)
+            .map(|b| b.to_ascii_lowercase());
+        folded.eq(letters(field)) && !name.eq_ignore_ascii_case(field)
+    })
 }
 
 /// `Connection` may name what is dropped with the connection, and nothing that matters.
@@ -334,6 +364,17 @@ mod tests {
     }
 
     #[test]
+    fn refuses_bodies_that_nobody_expects() {
+        let get = |more: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+        check(&get("Content-Length: 0\r\n"), None);
+        check(&get("Content-Length: 1\r\n"), Some("body_unexpected"));
+        check(
+            &get("Transfer-Encoding: chunked\r\n"),
+            Some("body_unexpected"),
+        );
+    }
+
+    #[test]
     fn refuses_doubtful_hosts() {
         check("GET / HTTP/1.1\r\n\r\n", Some("host"));
         check(&fields("Host: a.test\r\n"), Some("host"));
@@ -364,6 +405,10 @@ mod tests {
             Some("target_form"),
         );
         check(&fields("X_Forwarded_For: 1\r\n"), Some("field_name"));
+        check(&fields("Transfer--Encoding: x\r\n"), Some("field_name"));
+        check(&fields("Content.Length: 1\r\n"), Some("field_name"));
+        check(&fields("ContentLength: 1\r\n"), Some("field_name"));
+        check(&fields("X-Content-Length: 1\r\n"), None);
         check(&fields("X: a\r\n b\r\n"), Some("malformed_head"));
         check(&fields("Upgrade: h2c\r\n"), Some("upgrade"));
         check(&fields("Expect: tea\r\n"), Some("expect"));

@@ -63,6 +63,12 @@ const TOO_MANY_OF_ADDRESS: Refused = Refused::new(
     "there are too many connections from this address",
 );
 
+/// Makes a session the last one of its connection. `set_keepalive` would be forgotten when the head
+/// is read.
+fn end_after(session: &mut ServerSession) {
+    session.set_keepalive_reuses_remaining(Some(0));
+}
+
 /// Whether a head that was checked asks for health.
 fn asks_for_health(head: &[u8]) -> bool {
     let target = [&b"GET "[..], b"HEAD "]
@@ -157,7 +163,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             return None;
         }
         let mut session = ServerSession::new_http1(wire);
-        session.set_keepalive(None);
+        end_after(&mut session);
         session.set_pipelined_prefix(head);
         self.app.process_new_http(session, shutdown).await?;
         Some(())
@@ -320,7 +326,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
                 None => session.set_keepalive(Some(self.limits.idle_timeout.0.as_secs().max(1))),
             }
             if *shutdown.borrow() {
-                session.set_keepalive(None);
+                end_after(&mut session);
             }
             session.set_pipelined_prefix(head);
             let (stream, kept) = self

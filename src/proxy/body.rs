@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
+use http::{Method, header};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
-use crate::ingress::Limits;
+use crate::ingress::{BODY_UNEXPECTED, Limits};
 
 /// The first allocation for a body that comes in pieces; what a client announces is not believed.
 const FIRST_ALLOCATION: usize = 64 * 1024;
@@ -64,11 +64,16 @@ pub(super) async fn gather(
             rest.extend_from_slice(&chunk);
         }
     }
-    Ok(if rest.is_empty() {
+    let body = if rest.is_empty() {
         first
     } else {
         rest.freeze()
-    })
+    };
+    // HTTP/1.1 heads that announce one are refused long before; HTTP/2 need not announce it.
+    if !body.is_empty() && matches!(session.req_header().method, Method::GET | Method::HEAD) {
+        return Err(Failure::of(&BODY_UNEXPECTED));
+    }
+    Ok(body)
 }
 
 /// What `Content-Length` says; the first layer has refused everything but one number.

@@ -33,18 +33,24 @@ impl Failure {
         Self::Gone(error.into_down())
     }
 
+    /// The first layer refuses it.
+    pub(super) fn of(refused: &Refused) -> Self {
+        Self::oauth(
+            refused.status,
+            "invalid_request",
+            refused.description,
+            refused.reason,
+        )
+    }
+
     /// The body could not be read: its framing was refused, or the client left.
     pub(super) fn unreadable(error: Box<Error>) -> Self {
         let io: Option<&std::io::Error> = error.root_cause().downcast_ref();
         let refused: Option<&Refused> = io.and_then(|io| io.get_ref()?.downcast_ref());
         match refused {
-            Some(refused) => Self::oauth(
-                refused.status,
-                "invalid_request",
-                refused.description,
-                refused.reason,
-            )
-            .with(header::CONNECTION, HeaderValue::from_static("close")),
+            Some(refused) => {
+                Self::of(refused).with(header::CONNECTION, HeaderValue::from_static("close"))
+            }
             None => Self::gone(error),
         }
     }

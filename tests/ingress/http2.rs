@@ -125,7 +125,6 @@ async fn nothing_becomes_another_request() {
         with(&[(":path", "/../a")]),
         with(&[(":path", "//a")]),
         with(&[(":path", "/a;b")]),
-        with(&[(":path", "/#a")]),
         with(&[(":method", "TRACE")]),
         with(&[(":method", "CONNECT")]),
         with(&[(":method", "GET / HTTP/1.1\r\nx: y\r\n\r\nGET")]),
@@ -158,6 +157,8 @@ async fn nothing_becomes_another_request() {
         with(&[("host", "a.test")]),
         with(&[("content-length", "0")]),
         with(&[(":path", "/a%20b?x=%2f")]),
+        // The h2 library drops the fragment before anyone sees it: what arrives has none.
+        with(&[(":path", "/#a")]),
         with(&[("te", "trailers")]),
         with(&[("cookie", "a=b"), ("cookie", "c=d")]),
     ];
@@ -178,10 +179,15 @@ async fn nothing_becomes_another_request() {
 #[tokio::test]
 async fn a_body_of_another_length_than_announced_does_not_arrive() {
     let edge = Edge::tls().await;
-    for (length, data) in [("5", &b"hi"[..]), ("1", b"hi"), ("0", b"hi")] {
-        let fields = with(&[(":method", "POST"), ("content-length", length)]);
+    let post = |length| with(&[(":method", "POST"), ("content-length", length)]);
+    for (fields, data) in [
+        (post("5"), &b"hi"[..]),
+        (post("1"), b"hi"),
+        (post("0"), b"hi"),
+        (with(&[]), b"hi"),
+    ] {
         let frames = [frame(HEADERS, 4, 1, &block(&fields)), frame(0, 1, 1, data)].concat();
-        assert_ne!(send(&edge, &frames).await, End::Ok, "{length}");
+        assert_ne!(send(&edge, &frames).await, End::Ok, "{fields:?}");
         assert!(edge.judge.seen().is_empty());
     }
 }

@@ -94,7 +94,7 @@ async fn health_and_admin_answer_when_there_is_no_room() {
         };
         let answer = request(HEALTH).await;
         assert_eq!(answer.status, Some(200));
-        assert!(answer.closed, "once");
+        assert!(answer.closed, "once: {}", answer.text);
         let answer = request(&head("/", "")).await;
         assert_eq!(answer.status, Some(503));
         assert_eq!(edge.refusals("too_many_connections"), 1);

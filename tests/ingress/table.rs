@@ -233,6 +233,18 @@ const HEAD: &[Row] = &[
         Some("expect"),
     ),
     (
+        "length of a get",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+        400,
+        Some("body_unexpected"),
+    ),
+    (
+        "disguised coding",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer--Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+        Some("field_name"),
+    ),
+    (
         "nominated",
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: authorization\r\n\r\n",
         400,

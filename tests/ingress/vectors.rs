@@ -1,9 +1,10 @@
 //! The vectors of `http-desync-guardian`, each sent as it stands, with a `Host` where it has none:
 //! otherwise that alone would be the reason to refuse it.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::world::Edge;
 
@@ -69,9 +70,13 @@ async fn what_is_doubtful_is_refused_and_what_is_forwarded_is_clean() {
     let mut wrong = vec![];
     for vector in &vectors {
         let before = edge.judge.seen().len();
-        let answer = edge.ask(&vector.bytes()).await;
-        let seen = edge.judge.seen().split_off(before);
         let name = format!("{} ({}, {})", vector.name, vector.tier, vector.reason);
+        let bytes = vector.bytes();
+        let Ok(answer) = timeout(Duration::from_secs(10), edge.ask(&bytes)).await else {
+            wrong.push(format!("{name}: no answer"));
+            continue;
+        };
+        let seen = edge.judge.seen().split_off(before);
         for request in &seen {
             if !request.doubts.is_empty() {
                 wrong.push(format!("{name}: arrived with {:?}", request.doubts));
@@ -84,7 +89,9 @@ async fn what_is_doubtful_is_refused_and_what_is_forwarded_is_clean() {
         };
         *counts.entry((&vector.tier, outcome)).or_default() += 1;
         let expected = match vector.tier.as_str() {
+            // Stricter than the standard in places, and never unsure.
             "Compliant" => outcome != "neither",
+            _ if vector.reason == "GetHeadZeroContentLength" => outcome == "forwarded",
             _ => outcome == "refused",
         };
         if !expected {
