@@ -6,6 +6,7 @@
 
 mod body;
 mod client;
+mod frames;
 mod head;
 mod limits;
 mod proxy_protocol;
@@ -17,6 +18,7 @@ use http::StatusCode;
 
 pub use body::{BodyScan, Framing};
 pub use client::{ClientAddress, contains};
+pub use frames::FrameScan;
 pub use head::{BODY_UNEXPECTED, check_fields, check_head};
 pub use limits::Limits;
 pub use proxy_protocol::{NoPreface, Preface, parse_preface};

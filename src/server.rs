@@ -223,7 +223,7 @@ impl Server {
         admin_tasks.spawn(async move {
             admin
                 .serve(app, admin_gate(), &metrics, admin_stopped)
-                .await
+                .await;
         });
         Ok(Running {
             addresses,

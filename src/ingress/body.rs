@@ -95,8 +95,7 @@ impl BodyScan {
         while let Some(byte) = bytes.get(at) {
             match self.state {
                 State::Done => break,
-                State::Length(left) => at += self.skip(left, bytes.len() - at),
-                State::Data(left) => at += self.skip(left, bytes.len() - at),
+                State::Length(left) | State::Data(left) => at += self.skip(left, bytes.len() - at),
                 _ => {
                     self.state = self.step(*byte)?;
                     at += 1;
@@ -153,7 +152,7 @@ impl BodyScan {
                 }
                 State::Extension(value)
             }
-            (State::SizeEnd(0), b'\n') => State::Trailer,
+            (State::SizeEnd(0) | State::TrailerEnd, b'\n') => State::Trailer,
             (State::SizeEnd(value), b'\n') => State::Data(value),
             (State::DataReturn, b'\r') => State::DataFeed,
             (State::DataFeed, b'\n') => State::Size {
@@ -170,7 +169,6 @@ impl BodyScan {
                 self.trailer(State::TrailerValue)?
             }
             (State::TrailerValue, b'\r') => State::TrailerEnd,
-            (State::TrailerEnd, b'\n') => State::Trailer,
             _ => {
                 return Err(Refused::bad(
                     "chunk_framing",

@@ -55,6 +55,7 @@ impl ClientAddress {
 }
 
 /// Whether an address is in one of the networks.
+#[must_use]
 pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))

@@ -1,5 +1,5 @@
 //! The PROXY protocol, versions 1 and 2, as load balancers write it before the first byte of a
-//! client (`proxy-protocol.txt` of HAProxy, sections 2.1 and 2.2).
+//! client (`proxy-protocol.txt` of `HAProxy`, sections 2.1 and 2.2).
 //!
 //! Bytes come in, an address comes out. Nothing is guessed: what is not exactly a header is refused,
 //! and with it the connection.
@@ -105,8 +105,9 @@ fn version_2(bytes: &[u8]) -> Result<Preface, NoPreface> {
         return Ok(Preface::Need(length - rest.len()));
     }
     match (command, family) {
-        // A health check of the load balancer: the addresses are to be ignored.
-        (0x20, _) => Ok(Preface::Of(None)),
+        // A health check of the load balancer, whose addresses are to be ignored, or `AF_UNSPEC`: it
+        // does not know.
+        (0x20, _) | (0x21, 0x00) => Ok(Preface::Of(None)),
         (0x21, 0x11) => {
             let source = rest.first_chunk::<4>().ok_or(NoPreface)?;
             let port = rest.get(8..12).and_then(|ports| ports.first_chunk::<2>());
@@ -119,8 +120,6 @@ fn version_2(bytes: &[u8]) -> Result<Preface, NoPreface> {
             let port = u16::from_be_bytes(*port.ok_or(NoPreface)?);
             Ok(of(Ipv6Addr::from(*source).into(), port))
         }
-        // `AF_UNSPEC`: the load balancer does not know.
-        (0x21, 0x00) => Ok(Preface::Of(None)),
         _ => Err(NoPreface),
     }
 }

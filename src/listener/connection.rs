@@ -314,7 +314,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
         }
         let (io, _counted) = self.handshake(tcp, admitted).await?;
         if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
-            return ServerApp::process_new(&self.app, io, shutdown).await;
+            let wire = Wire::http2(io, self.refusals.clone());
+            return ServerApp::process_new(&self.app, Box::new(wire), shutdown).await;
         }
         let mut wire = Box::new(Wire::new(io, self.refusals.clone()));
         let mut settings: Option<HttpPersistentSettings> = None;

@@ -2,7 +2,8 @@
 //!
 //! Heads are read from it into a buffer of its own; the bytes of the body then pass through to
 //! whoever serves the request, and not one of the request after it. A body that is not framed
-//! exactly makes reading fail before the doubtful bytes are seen by anyone.
+//! exactly makes reading fail before the doubtful bytes are seen by anyone. Of an HTTP/2 connection,
+//! whose requests the h2 library tells apart, only the frames are counted.
 //!
 //! Pingora's `IO` is implemented for everything that has its parts, so this type travels through
 //! Pingora's HTTP session and comes back from it when the connection is kept.
@@ -12,7 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -26,7 +27,7 @@ use pingora_core::protocols::{
 use prometheus::IntCounterVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use crate::ingress::{BodyScan, Framing, Refused};
+use crate::ingress::{BodyScan, FrameScan, Framing, Refused};
 
 /// The first allocation for a head.
 const HEAD_ALLOCATION: usize = 2048;
@@ -40,6 +41,8 @@ pub(super) struct Wire {
     /// What was read and belongs to no request yet.
     ahead: BytesMut,
     body: BodyScan,
+    /// Present on an HTTP/2 connection, which has no heads and bodies of its own.
+    frames: Option<FrameScan>,
     refused: Option<Refused>,
     refusals: IntCounterVec,
 }
@@ -51,8 +54,17 @@ impl Wire {
             io,
             ahead: BytesMut::new(),
             body: BodyScan::new(Framing::Length(0)),
+            frames: None,
             refused: None,
             refusals,
+        }
+    }
+
+    /// Starts an HTTP/2 connection: its frames pass, and are counted.
+    pub(super) fn http2(io: Stream, refusals: IntCounterVec) -> Self {
+        Self {
+            frames: Some(FrameScan::new(Instant::now())),
+            ..Self::new(io, refusals)
         }
     }
 
@@ -134,12 +146,18 @@ impl AsyncRead for Wire {
         if let Some(refused) = self.refused {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refused)));
         }
-        if self.body.is_done() {
+        if self.frames.is_none() && self.body.is_done() {
             return self.poll_leaving(cx);
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         let read = buf.filled().get(before..).unwrap_or_default();
+        if let Some(frames) = &mut self.frames {
+            return Poll::Ready(frames.scan(read, Instant::now()).map_err(|refused| {
+                buf.set_filled(before);
+                self.refuse(refused)
+            }));
+        }
         match self.body.scan(read) {
             Ok(body) => {
                 if let Some(next) = read.get(body..)
