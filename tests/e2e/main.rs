@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod listeners;
+#[cfg(test)]
 mod oauth;
 #[cfg(test)]
 mod world;
