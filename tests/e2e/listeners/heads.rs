@@ -168,8 +168,11 @@ async fn http2_knows_the_same_rules() {
         match h2_request(tls.unwrap(), request).await {
             Ok((answered, body)) => {
                 assert_eq!(answered, status, "{field:?}: {body}");
-                let body: Value = serde_json::from_str(&body).unwrap();
-                assert!(body["error"].is_string());
+                // Two hosts are refused below us, without a word.
+                if field.0 != "host" {
+                    let body: Value = serde_json::from_str(&body).unwrap();
+                    assert!(body["error"].is_string());
+                }
             }
             // The h2 library itself resets streams whose framing fields are wrong.
             Err(error) => assert!(error.is_reset() && field.0 == "content-length", "{error}"),
