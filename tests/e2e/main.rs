@@ -2,9 +2,9 @@
 //!
 //! Every test builds a [`world::World`] of its own on free ports, so that all run side by side.
 
+mod forwarding;
 #[cfg(test)]
 mod identity;
-mod forwarding;
 #[cfg(test)]
 mod oauth;
 #[cfg(test)]
