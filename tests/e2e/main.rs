@@ -10,4 +10,6 @@ mod oauth;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod toolhive_api;
+#[cfg(test)]
 mod world;
