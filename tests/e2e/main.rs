@@ -6,6 +6,8 @@ mod forwarding;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod listeners;
+#[cfg(test)]
 mod oauth;
 #[cfg(test)]
 mod sessions;
