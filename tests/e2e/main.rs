@@ -9,4 +9,6 @@ mod oauth;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod upstreams;
+#[cfg(test)]
 mod world;
