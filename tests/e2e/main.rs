@@ -13,5 +13,6 @@ mod oauth;
 mod sessions;
 #[cfg(test)]
 mod toolhive_api;
+mod upstreams;
 #[cfg(test)]
 mod world;
