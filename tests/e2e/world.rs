@@ -14,6 +14,7 @@ mod client;
 mod gateway;
 pub(crate) mod log;
 pub(crate) mod mcp;
+mod scripted;
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -30,6 +31,7 @@ pub(crate) use canned::Canned;
 pub(crate) use certificates::Authority;
 pub(crate) use client::{Answer, Client, exchange, send};
 pub(crate) use gateway::{Gateway, Plan};
+pub(crate) use scripted::{Asked, Scripted};
 
 /// Longer than anything a test waits for on purpose.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -82,6 +84,7 @@ impl World {
             upstreams: vec![],
             certificates: vec![],
             redirect: false,
+            stored_key: false,
             public_url: None,
             health_check: "interval: 500ms, timeout: 1s".to_owned(),
             settings: String::new(),
@@ -129,6 +132,8 @@ impl World {
 struct Upstream {
     name: String,
     replicas: usize,
+    /// Backends that the test runs itself.
+    others: Vec<SocketAddr>,
     routes: Vec<(String, String)>,
 }
 
@@ -141,6 +146,7 @@ pub(crate) struct Builder {
     upstreams: Vec<Upstream>,
     certificates: Vec<Vec<String>>,
     redirect: bool,
+    stored_key: bool,
     public_url: Option<String>,
     health_check: String,
     settings: String,
@@ -154,6 +160,7 @@ impl Builder {
         self.upstreams.push(Upstream {
             name: name.to_owned(),
             replicas: 1,
+            others: vec![],
             routes: vec![],
         });
         self
@@ -166,6 +173,13 @@ impl Builder {
     /// Runs the last workload that often: `a`, `b`, `c`…
     pub(crate) fn replicas(mut self, replicas: usize) -> Self {
         self.last().replicas = replicas;
+        self
+    }
+
+    /// Adds an upstream without workloads, whose backends the test runs itself.
+    pub(crate) fn upstream(mut self, name: &str, backends: &[SocketAddr]) -> Self {
+        self = self.workload(name).replicas(0);
+        self.last().others = backends.to_vec();
         self
     }
 
@@ -234,6 +248,12 @@ impl Builder {
         self
     }
 
+    /// Lets the gateways keep the key of their sessions in a directory that they share.
+    pub(crate) fn stored_key(mut self) -> Self {
+        self.stored_key = true;
+        self
+    }
+
     /// Sets the public URL; where the first gateway listens, otherwise.
     pub(crate) fn public_url(mut self, url: &str) -> Self {
         self.public_url = Some(url.to_owned());
@@ -267,7 +287,8 @@ impl Builder {
         let mut workloads = vec![];
         let (mut upstreams, mut routes) = (String::new(), String::new());
         for upstream in &self.upstreams {
-            let mut backends = vec![];
+            let quoted = |address: &SocketAddr| format!("\"{address}\"");
+            let mut backends: Vec<String> = upstream.others.iter().map(quoted).collect();
             for replica in ('a'..='z').take(upstream.replicas) {
                 let mut workload = Workload::builder(&upstream.name).replica(replica.to_string());
                 if self.oidc {
@@ -279,7 +300,7 @@ impl Builder {
                     });
                 }
                 let workload = (self.shape)(workload).start().await.unwrap();
-                backends.push(format!("\"{}\"", workload.address()));
+                backends.push(quoted(&workload.address()));
                 workloads.push(workload);
             }
             let (name, backends) = (&upstream.name, backends.join(", "));
@@ -322,7 +343,13 @@ impl Builder {
             Some(_) => format!("https://localhost:{port}"),
             None => format!("http://127.0.0.1:{port}"),
         });
-        let plan = Plan::new(public_url, &self.certificates, self.redirect, text);
+        let plan = Plan::new(
+            public_url,
+            &self.certificates,
+            self.redirect,
+            self.stored_key,
+            text,
+        );
         let gateway = plan.start(socket);
         if !self.entra_down {
             until("the gateway has keys", || {

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     /// How many certificates lie in the folder.
     certificates: usize,
     redirect: bool,
+    /// Whether the key of the sessions lies in the folder too.
+    stored_key: bool,
     text: String,
     folder: TempDir,
 }
@@ -34,6 +36,7 @@ impl Plan {
         public_url: String,
         certificates: &[Vec<String>],
         redirect: bool,
+        stored_key: bool,
         text: String,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -44,6 +47,7 @@ impl Plan {
             public_url,
             certificates: certificates.len(),
             redirect,
+            stored_key,
             text,
             folder,
         }
@@ -65,9 +69,14 @@ impl Plan {
         let redirect = redirect.map_or_else(String::new, |address| {
             format!("  - {{ address: \"{address}\", serve: redirect_to_https }}\n")
         });
+        let sessions = if self.stored_key {
+            format!("{{ state_directory: {folder}/state }}")
+        } else {
+            "{ keys: [{ env: SESSION_KEY }] }".to_owned()
+        };
         format!(
             "public_url: {}\nlisteners:\n  - {{ address: \"{address}\"{tls} }}\n{redirect}\
-             admin: {{ address: \"127.0.0.1:0\" }}\nsessions: {{ keys: [{{ env: SESSION_KEY }}] }}\n{}",
+             admin: {{ address: \"127.0.0.1:0\" }}\nsessions: {sessions}\n{}",
             self.public_url, self.text
         )
     }
