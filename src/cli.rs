@@ -3,11 +3,19 @@
 //! Results go to standard output, logs and problems to standard error. Exit codes: 0 ok, 1 the
 //! thing asked about is wrong, 2 wrong usage.
 
+pub mod check;
 #[cfg(feature = "demo")]
 mod demo;
+pub mod explain;
+pub mod filters;
 mod run;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::SystemTime,
+};
 
 use clap::{Parser, Subcommand};
 use mcp_gateway_filters::Catalog;
@@ -29,6 +37,27 @@ enum Command {
     Run {
         #[command(flatten)]
         config: ConfigArgument,
+    },
+    /// Reads the configuration and prints every problem in it.
+    Check {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Prints the configuration with every default and profile written out; with a request, the
+    /// route it takes, its steps, the upstream, and who may call it.
+    Explain {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// The method of a request.
+        #[arg(requires = "url")]
+        method: Option<http::Method>,
+        /// Its URL or path.
+        url: Option<http::Uri>,
+    },
+    /// Lists what a route can be made of, or shows one filter's settings with an example.
+    Filters {
+        /// A filter.
+        name: Option<String>,
     },
     /// Shows the whole system on this machine, with stand-ins for Entra ID and ToolHive.
     #[cfg(feature = "demo")]
@@ -73,9 +102,45 @@ pub fn main(catalog: &Catalog) -> ExitCode {
     let env = |name: &str| std::env::var(name).ok();
     match arguments.command {
         Command::Run { config } => run::run(&config.file(), &env, catalog),
+        Command::Check { config } => {
+            read(|out, err| check::run(&config.file(), &env, catalog, unix_now(), out, err))
+        }
+        Command::Explain {
+            config,
+            method,
+            url,
+        } => read(|out, err| match (&method, &url) {
+            (Some(method), Some(url)) => {
+                explain::request(&config.file(), &env, catalog, (method, url), out, err)
+            }
+            _ => explain::whole(&config.file(), &env, catalog, out, err),
+        }),
+        Command::Filters { name } => read(|out, err| match &name {
+            Some(name) => filters::reference(catalog, name, out, err),
+            None => filters::list(catalog, out).map(|()| true),
+        }),
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, catalog),
     }
+}
+
+/// Runs a command that only prints; its answer is whether all is well.
+fn read(command: impl FnOnce(&mut dyn Write, &mut dyn Write) -> io::Result<bool>) -> ExitCode {
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    match command(&mut out, &mut err) {
+        Ok(true) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Ok(false) | Err(_) => ExitCode::from(1),
+    }
+}
+
+fn unix_now() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
 }
 
 /// Sends log messages to standard error; `RUST_LOG` overrides what is shown.
@@ -92,6 +157,6 @@ fn log_to_stderr() {
 
 /// Prints problems to standard error and returns the exit code for them.
 fn fail(problems: &dyn std::fmt::Display) -> ExitCode {
-    let _ = write!(std::io::stderr(), "{problems}");
+    let _ = write!(io::stderr(), "{problems}");
     ExitCode::from(1)
 }

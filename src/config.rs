@@ -5,7 +5,7 @@
 //! builder. Nothing is started here and no address is resolved; of the files that are named,
 //! session keys are read and the others only opened.
 
-mod allow;
+mod capabilities;
 mod de;
 pub(crate) mod expanded;
 mod gateway;
@@ -29,11 +29,12 @@ use serde::{Serialize, Serializer};
 
 use crate::{admin, egress, listener, oauth, origin::Origin, session, upstream};
 
-pub use allow::Allow;
+pub use capabilities::{CAPABILITIES, Capability};
 pub use gateway::{
     AccessLog, Authenticate, Endpoint, Exchange, Gateway, Identity, Proxy, Route, Sessions, Step,
     UpstreamToken,
 };
+pub(crate) use problems::suggestion;
 pub use problems::{Located, Notes, Problems};
 pub use source::Source;
 pub use tree::Position;
@@ -120,7 +121,12 @@ pub fn parse(
     let (problems, unset) = variables::expand(&mut root, env);
     let mut reader = Reader::new(&root, problems, unset);
     let read = sections(&mut reader, env, catalog);
-    let (problems, notes) = reader.finish();
+    let (mut problems, notes) = reader.finish();
+    if read.is_none() && problems.is_empty() {
+        problems.push(Problem::file(
+            "cannot be used, and the cause was lost: report this file as a bug",
+        ));
+    }
     match read {
         Some((gateway, written_out)) if problems.is_empty() => Ok(Loaded {
             gateway,

@@ -18,9 +18,12 @@ mod mcp;
 mod pass;
 mod redirect;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -57,6 +60,15 @@ pub struct Proxy {
     /// Requests being worked on, for a drain that waits for them.
     inflight: Arc<AtomicUsize>,
     ids: RequestIds,
+}
+
+/// How long an HTTP/2 connection without open streams is kept.
+const HTTP2_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn http2_options() -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(HTTP2_IDLE_TIMEOUT);
+    options
 }
 
 /// Unique ids for access lines and `X-Request-Id`: a random start, then counting.
@@ -111,7 +123,7 @@ impl Proxy {
             sealer,
             log,
             ingress_refusals: metrics.ingress_refusals.clone(),
-            options: HttpServerOptions::default(),
+            options: http2_options(),
             inflight: Arc::default(),
             ids: RequestIds::new(),
         }
@@ -290,8 +302,9 @@ impl HttpServerApp for Proxy {
                     call.reason = Some("client_gone");
                     log::debug!(kind = error.etype().as_str(); "a client left");
                 }
-                Failure::Cut(reason) => call.reason = Some(reason),
-                Failure::Answered { reason, .. } => call.reason = Some(reason),
+                Failure::Cut(reason) | Failure::Answered { reason, .. } => {
+                    call.reason = Some(reason);
+                }
             }
         }
         call.ended(&session, &self.log);

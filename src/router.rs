@@ -1,6 +1,10 @@
 //! From a path to the route that takes it: exact paths first, then the longest prefix.
 
+mod allow;
+
 use std::collections::HashMap;
+
+pub use allow::{Allow, METHODS};
 
 /// Finds values by path.
 ///

@@ -81,7 +81,7 @@ impl Server {
     /// # Errors
     /// Every problem that shows only when files are read: certificates, authorities, keys. Each
     /// stands at its path in the configuration.
-    pub fn build(config: Gateway) -> Result<Self, Vec<Problem>> {
+    pub fn build(config: &Gateway) -> Result<Self, Vec<Problem>> {
         let log = match config.access_log {
             AccessLog::Stdout => access::Log::to(Box::new(io::stdout())),
             AccessLog::Stderr => access::Log::to(Box::new(io::stderr())),
@@ -94,13 +94,13 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::build`].
-    pub fn build_with(config: Gateway, log: access::Log) -> Result<Self, Vec<Problem>> {
+    pub fn build_with(config: &Gateway, log: access::Log) -> Result<Self, Vec<Problem>> {
         let provider = crypto_provider();
         let metrics = Arc::new(Metrics::new());
         let mut problems = Problems::default();
         let now = unix_now();
 
-        let listeners = listeners(&config, &provider, now, &mut problems);
+        let listeners = listeners(config, &provider, now, &mut problems);
         let admin = problems.take(
             "admin",
             Listener::build(&plain(config.admin.address), &provider, now),
@@ -138,7 +138,7 @@ impl Server {
             verifier: verifier.as_ref(),
             metrics: &metrics,
         };
-        let snapshot = parts.snapshot(&config).map_err(|problem| vec![problem])?;
+        let snapshot = parts.snapshot(config).map_err(|problem| vec![problem])?;
         let proxy = Arc::new(Proxy::new(
             Arc::new(snapshot),
             Arc::new(sealer),
@@ -447,7 +447,7 @@ impl Parts<'_> {
             .ok_or_else(|| Problem::new("", "`authenticate` needs an `authorization_server`"))?;
         let mut challenge = format!("Bearer resource_metadata=\"{}\"", gate.resource_metadata);
         if !gate.scopes.is_empty() {
-            challenge.push_str(&format!(", scope=\"{}\"", gate.scopes.join(" ")));
+            challenge = format!("{challenge}, scope=\"{}\"", gate.scopes.join(" "));
         }
         Ok(snapshot::Authenticate {
             verifier: Arc::clone(verifier),

@@ -10,10 +10,9 @@ use mcp_gateway_filters::Filter;
 use prometheus::{Histogram, IntCounterVec, IntGauge};
 
 use crate::{
-    config::Allow,
     egress::{Egress, Target},
     oidc::Verifier,
-    router::Router,
+    router::{Allow, Router},
     telemetry::metrics::Metrics,
     upstream::Pool,
 };

@@ -12,10 +12,12 @@
 //! Everything listens on loopback only. Nothing here checks a password: a stand-in must never be
 //! reachable from another machine.
 
+pub mod client;
 pub mod clock;
 pub mod entra;
 pub mod mcp;
 mod net;
+mod random;
 pub mod record;
 mod reply;
 mod tls;

@@ -208,6 +208,7 @@ impl Sample {
 }
 
 #[prompt_router]
+#[expect(missing_docs, reason = "the macro adds a public function of its own")]
 impl Sample {
     #[prompt(description = "Greets somebody")]
     async fn greet(&self, Parameters(Greet { name }): Parameters<Greet>) -> Vec<PromptMessage> {

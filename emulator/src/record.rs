@@ -1,6 +1,6 @@
 //! What a stand-in was asked: the requests as they arrived, for tests to look at.
 //!
-//! Bounded: the oldest entries go first. `Debug` names method and path only, since queries and
+//! Bounded in number and bytes: the oldest entries go first. `Debug` names method and path only, since queries and
 //! bodies carry codes and tokens.
 
 use std::collections::VecDeque;
@@ -16,6 +16,9 @@ use crate::net::lock;
 
 /// Requests kept per log.
 const CAPACITY: usize = 4096;
+
+/// Bytes of bodies kept per log.
+const BYTES: usize = 64 << 20;
 
 /// One request as a stand-in received it.
 #[derive(Clone)]
@@ -96,27 +99,47 @@ pub(crate) struct Log {
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: Mutex<VecDeque<Recorded>>,
+    entries: Mutex<Entries>,
     grown: Notify,
+}
+
+/// What is kept, and how many bytes of bodies that is.
+#[derive(Debug, Default)]
+struct Entries {
+    kept: VecDeque<Recorded>,
+    bytes: usize,
+}
+
+impl Entries {
+    fn push(&mut self, recorded: Recorded) {
+        self.bytes += recorded.body.len();
+        self.kept.push_back(recorded);
+        // The newest stays, however long it is.
+        while self.kept.len() > 1 && (self.kept.len() > CAPACITY || self.bytes > BYTES) {
+            if let Some(oldest) = self.kept.pop_front() {
+                self.bytes -= oldest.body.len();
+            }
+        }
+    }
 }
 
 impl Log {
     pub(crate) fn push(&self, recorded: Recorded) {
-        let mut entries = lock(&self.inner.entries);
-        if entries.len() == CAPACITY {
-            entries.pop_front();
-        }
-        entries.push_back(recorded);
-        drop(entries);
+        lock(&self.inner.entries).push(recorded);
         self.inner.grown.notify_waiters();
     }
 
     pub(crate) fn all(&self) -> Vec<Recorded> {
-        lock(&self.inner.entries).iter().cloned().collect()
+        lock(&self.inner.entries).kept.iter().cloned().collect()
+    }
+
+    fn find(&self, wanted: impl Fn(&Recorded) -> bool) -> Option<Recorded> {
+        let entries = lock(&self.inner.entries);
+        entries.kept.iter().find(|entry| wanted(entry)).cloned()
     }
 
     pub(crate) fn clear(&self) {
-        lock(&self.inner.entries).clear();
+        *lock(&self.inner.entries) = Entries::default();
     }
 
     /// Waits for a request that `wanted` accepts, at most `within`.
@@ -131,12 +154,46 @@ impl Log {
                 tokio::pin!(grown);
                 // Registered before looking, or an entry between the two would be missed.
                 grown.as_mut().enable();
-                if let Some(found) = lock(&self.inner.entries).iter().find(|entry| wanted(entry)) {
-                    return found.clone();
+                if let Some(found) = self.find(&wanted) {
+                    return found;
                 }
                 grown.await;
             }
         };
         tokio::time::timeout(within, found).await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(body: usize) -> Recorded {
+        Recorded {
+            at: Instant::now(),
+            method: Method::GET,
+            path: "/".to_owned(),
+            query: "code=secret".to_owned(),
+            headers: HeaderMap::new(),
+            body: vec![0; body].into(),
+        }
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_by_number_and_by_bytes() {
+        let log = Log::default();
+        for _ in 0..=CAPACITY {
+            log.push(recorded(0));
+        }
+        assert_eq!(log.all().len(), CAPACITY);
+        for _ in 0..20 {
+            log.push(recorded(8 << 20));
+        }
+        assert_eq!(log.all().len(), BYTES / (8 << 20));
+    }
+
+    #[test]
+    fn a_query_is_not_printed() {
+        assert_eq!(format!("{:?}", recorded(0)), "GET /");
     }
 }

@@ -182,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_issuer_is_published_as_written(issuer in "https://gw.test[a-z/:?#%. ]{0,10}") {
+        fn an_issuer_is_published_as_written(issuer in "https://gw[.]test[a-z/:?#%. ]{0,10}") {
             let yaml = settings(&issuer, "https://gw.test/a");
             if let Ok(filter) = try_build_json("authorization_server", yaml) {
                 let response = reply(filter.request(&cx(), &request("GET /")));

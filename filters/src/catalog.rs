@@ -4,11 +4,13 @@ use std::fmt;
 
 use crate::{
     Filter, Problem, authorization_server::AuthorizationServerConfig,
-    complete_scope::CompleteScopeConfig, cors::CorsConfig,
-    protected_resource::ProtectedResourceConfig, redirect::RedirectConfig,
-    remove_headers::RemoveHeadersConfig, respond::RespondConfig, rewrite_path::RewritePathConfig,
-    set_headers::SetHeadersConfig, set_query::SetQueryConfig, strip_form::StripFormConfig,
-    strip_query::StripQueryConfig,
+    check_authorize::CheckAuthorizeConfig, check_token_request::CheckTokenRequestConfig,
+    complete_scope::CompleteScopeConfig, cors::CorsConfig, form_to_query::FormToQueryConfig,
+    protected_resource::ProtectedResourceConfig, redirect::RedirectConfig, reference,
+    register_client::RegisterClientConfig, remove_headers::RemoveHeadersConfig,
+    respond::RespondConfig, rewrite_path::RewritePathConfig, set_headers::SetHeadersConfig,
+    set_query::SetQueryConfig, strip_form::StripFormConfig, strip_query::StripQueryConfig,
+    swap_token::SwapTokenConfig,
 };
 
 /// A filter as written in `gateway.yaml`, and how it becomes a running one.
@@ -85,6 +87,19 @@ impl Entry {
     ) -> Result<Box<dyn Filter>, BuildError> {
         (self.build)(settings)
     }
+
+    /// Returns the filter's reference: what it does, an example, and every setting.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        let schema = (self.schema)();
+        reference::render(self.name, self.source, schema.as_value())
+    }
+
+    /// Returns the examples of the reference, each a YAML list of steps.
+    #[must_use]
+    pub fn examples(&self) -> Vec<String> {
+        reference::examples(self.source)
+    }
 }
 
 /// The filters that a configuration may name: the built-in ones and those of an embedding program.
@@ -111,6 +126,11 @@ impl Catalog {
                 Entry::of::<CorsConfig>(),
                 Entry::of::<ProtectedResourceConfig>(),
                 Entry::of::<AuthorizationServerConfig>(),
+                Entry::of::<RegisterClientConfig>(),
+                Entry::of::<FormToQueryConfig>(),
+                Entry::of::<CheckAuthorizeConfig>(),
+                Entry::of::<CheckTokenRequestConfig>(),
+                Entry::of::<SwapTokenConfig>(),
             ],
         }
     }
@@ -131,5 +151,111 @@ impl Catalog {
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use bytes::Bytes;
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        BodyPlan,
+        testing::{cx, response, try_build, try_build_json},
+    };
+
+    /// Builds every filter from the first step of its first example.
+    fn examples() -> Vec<Box<dyn Filter>> {
+        let catalog = Catalog::builtin();
+        let build = |entry: &Entry| {
+            let steps: Vec<serde_yaml::Mapping> =
+                serde_yaml::from_str(entry.examples().first()?).ok()?;
+            let (_, settings) = steps.first()?.iter().next()?;
+            try_build(entry.name, &serde_yaml::to_string(settings).ok()?).ok()
+        };
+        let filters: Vec<_> = catalog.entries().iter().filter_map(build).collect();
+        assert_eq!(filters.len(), catalog.entries().len());
+        filters
+    }
+
+    static EXAMPLES: LazyLock<Vec<Box<dyn Filter>>> = LazyLock::new(examples);
+
+    #[test]
+    fn names_are_words_and_unique() {
+        let catalog = Catalog::builtin();
+        for (index, entry) in catalog.entries().iter().enumerate() {
+            let name = entry.name;
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            );
+            assert!(!entry.summary.is_empty() && !entry.summary.ends_with('.'));
+            let others = &catalog.entries()[index + 1..];
+            assert!(others.iter().all(|other| other.name != name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_typo_is_never_a_default() {
+        for entry in Catalog::builtin().entries() {
+            let built = try_build_json(entry.name, serde_json::json!({ "nonsense": 1 }));
+            let Err(BuildError::Shape(error)) = built else {
+                panic!("{}: {built:?}", entry.name);
+            };
+            assert!(error.to_string().contains("`nonsense`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_filter_of_the_embedding_program_replaces_ours() {
+        let mut catalog = Catalog::builtin();
+        let count = catalog.entries().len();
+        catalog.register::<StripQueryConfig>();
+        assert_eq!(catalog.entries().len(), count);
+        assert_eq!(catalog.entries().last().unwrap().name, "strip_query");
+    }
+
+    proptest! {
+        /// Whatever a peer sends, a filter returns: a verdict, or a refusal with a sentence.
+        #[test]
+        fn no_message_panics_a_filter(
+            method in "(GET|HEAD|POST|OPTIONS|DELETE)",
+            target in "/[!$-;=?-Z_a-z~]{0,40}",
+            names in proptest::collection::vec(
+                ("(origin|content-type|access-control-request-method|authorization|vary)",
+                 "(application/json|application/x-www-form-urlencoded|https://a[.]test|[!-~]{0,9})"),
+                0..4,
+            ),
+            body in proptest::collection::vec(any::<u8>(), 0..120),
+        ) {
+            let mut builder = Request::builder().method(method.as_str()).uri(target);
+            for (name, value) in names {
+                builder = builder.header(name, value);
+            }
+            let head = builder.body(()).unwrap().into_parts().0;
+            let answer = response("200\nContent-Type: application/json\nVary: x");
+            let body = Bytes::from(body);
+            for filter in EXAMPLES.iter() {
+                let refused = [
+                    filter.request(&cx(), &head).err(),
+                    filter.request_body(&cx(), &head, &body).err(),
+                    filter.response(&cx(), &head, &answer).err(),
+                ];
+                for refusal in refused.into_iter().flatten() {
+                    prop_assert!(refusal.status.is_client_error());
+                    prop_assert!(!refusal.description.is_empty());
+                }
+                let edits = filter.response(&cx(), &head, &answer).unwrap_or_default();
+                if let BodyPlan::Gather { .. } = edits.body {
+                    prop_assert!(
+                        filter.response_body(&cx(), &head, &answer, body.clone()).is_err()
+                    );
+                }
+            }
+        }
     }
 }

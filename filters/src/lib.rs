@@ -8,15 +8,21 @@
 
 mod authorization_server;
 mod catalog;
+mod check_authorize;
+mod check_token_request;
 mod complete_scope;
 mod cors;
 mod filter;
 mod form;
+mod form_to_query;
+mod page;
 mod pairs;
 mod problem;
 mod protected_resource;
 mod redirect;
 mod redirect_uri;
+mod reference;
+mod register_client;
 mod remove_headers;
 mod reply;
 mod respond;
@@ -26,6 +32,7 @@ mod set_query;
 mod settings;
 mod strip_form;
 mod strip_query;
+mod swap_token;
 #[cfg(test)]
 mod testing;
 

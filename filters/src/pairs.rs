@@ -42,11 +42,6 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// Returns the decoded name.
-    pub(crate) fn name(&self) -> Cow<'a, [u8]> {
-        decode(self.name)
-    }
-
     /// Says whether the decoded name is `name`.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         if is_plain(self.name) {
@@ -171,7 +166,10 @@ pub(crate) fn join(path: &str, query: &[u8]) -> Result<PathAndQuery, Refusal> {
 }
 
 fn not_a_target() -> Refusal {
-    Refusal::invalid_request("the query holds a character that a request target cannot hold")
+    Refusal::invalid_request(
+        "the parameters do not fit into a request target: they are too long or hold a character \
+         that must be percent-encoded",
+    )
 }
 
 fn is_plain(raw: &[u8]) -> bool {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 use url::Url;
@@ -44,6 +44,15 @@ impl<'de> Deserialize<'de> for Names {
         }
 
         deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Any => serializer.serialize_str("any"),
+            Self::List(names) => names.serialize(serializer),
+        }
     }
 }
 
@@ -129,9 +138,17 @@ pub(crate) fn check_url(at: &str, text: &str, rule: UrlRule, problems: &mut Vec<
         );
     }
     if matches!(rule, UrlRule::Resource) && url.path() == "/" {
-        refuse(
+        return refuse(
             format!("`{shown}` has no path"),
             "URL parsers add a slash to a bare origin; publish a path, such as /mcp",
+        );
+    }
+    let parsed = url.as_str();
+    let same = parsed == text || parsed.strip_suffix('/') == Some(text);
+    if matches!(rule, UrlRule::Issuer | UrlRule::Resource) && !same {
+        refuse(
+            format!("`{shown}` is read as `{parsed}` by URL parsers"),
+            "clients compare it byte for byte; write it the way it is read",
         );
     }
 }
@@ -239,6 +256,11 @@ mod tests {
             UrlRule::Issuer,
             "gw.test",
             Some("expected an absolute URL, found `gw.test`"),
+        );
+        check(
+            UrlRule::Issuer,
+            "https://GW.test:443",
+            Some("`https://GW.test:443` is read as `https://gw.test/` by URL parsers"),
         );
     }
 

@@ -29,7 +29,7 @@ pub(super) fn run(file: &Path, env: Environment<'_>, catalog: &Catalog) -> ExitC
         Ok(loaded) => loaded,
         Err(problems) => return fail(&problems),
     };
-    let server = match Server::build(gateway) {
+    let server = match Server::build(&gateway) {
         Ok(server) => server,
         Err(problems) => {
             let found = problems.into_iter().map(|problem| ("", problem));

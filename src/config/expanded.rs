@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::tree::{Entry, Kind, Node, Position, Scalar};
+use super::tree::{Entry, FIRST_MADE, Kind, Node, Position, Scalar};
 use crate::oauth::{Setting, Step};
 
 /// Writes a value as YAML; empty when it has no YAML form, which no value of ours lacks.
@@ -59,10 +59,9 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Starts far above the ids that a file can have.
     pub(super) const fn new() -> Self {
         Self {
-            next_id: usize::MAX / 2,
+            next_id: FIRST_MADE,
         }
     }
 

@@ -10,10 +10,10 @@ use mcp_gateway_filters::Filter;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use url::Url;
 
-use super::Allow;
 use crate::{
     admin, egress, listener,
     origin::{Origin, is_loopback},
+    router::Allow,
     secret::Secret,
     units::{Period, Size},
     upstream,

@@ -2,26 +2,15 @@
 
 use serde::Deserialize;
 
-use super::{Allow, Identity, UpstreamToken, gateway::upstream_path};
+use super::{Identity, UpstreamToken, gateway::upstream_path};
 use crate::{
     oauth::{Setting, Step, resource_metadata},
     origin::Origin,
+    router::Allow,
     units::Size,
 };
 
 const EXPOSED: [&str; 2] = ["WWW-Authenticate", "Mcp-Session-Id"];
-
-/// What MCP clients in a browser send; see the transports page of each MCP revision.
-const MCP_HEADERS: [&str; 8] = [
-    "Authorization",
-    "Content-Type",
-    "Accept",
-    "Mcp-Session-Id",
-    "MCP-Protocol-Version",
-    "Last-Event-ID",
-    "Mcp-Method",
-    "Mcp-Name",
-];
 
 /// A protected MCP route.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -60,7 +49,7 @@ impl Mcp {
     pub(super) fn steps(&self, route: &str, public: &Origin, identity: &Identity) -> Vec<Step> {
         let origins = std::iter::once(public).chain(&self.allowed_origins);
         vec![
-            cors(origins, &["GET", "POST", "DELETE"], &MCP_HEADERS),
+            cors(origins, &["GET", "POST", "DELETE"]),
             authenticate(&resource_metadata(public, route), identity, &self.groups),
             Step::new(
                 "proxy",
@@ -102,11 +91,7 @@ impl ToolhiveApi {
         methods.dedup();
         let allow = self.allow.iter().map(ToString::to_string);
         vec![
-            cors(
-                [public],
-                &methods,
-                &["Authorization", "Content-Type", "Accept"],
-            ),
+            cors([public], &methods),
             authenticate(&resource_metadata(public, ""), identity, &self.groups),
             Step::new(
                 "proxy",
@@ -122,18 +107,15 @@ impl ToolhiveApi {
 }
 
 /// Only pages of these origins; workloads refuse a foreign `Origin` too, but after the token.
-fn cors<'a>(
-    origins: impl IntoIterator<Item = &'a Origin>,
-    methods: &[&str],
-    headers: &[&str],
-) -> Step {
+fn cors<'a>(origins: impl IntoIterator<Item = &'a Origin>, methods: &[&str]) -> Step {
     let origins = origins.into_iter().map(Origin::as_str);
     Step::new(
         "cors",
         [
             ("origins", Setting::list(origins)),
             ("methods", Setting::list(methods.iter().copied())),
-            ("headers", Setting::list(headers.iter().copied())),
+            // The 2026-07-28 revision names headers after tools' parameters: they cannot be listed.
+            ("headers", "any".into()),
             ("expose", Setting::list(EXPOSED)),
             ("max_age", Setting::Number(3600)),
             ("foreign", "refuse".into()),

@@ -127,7 +127,7 @@ impl fmt::Display for Notes {
 /// Says what the user may have meant, and what there is.
 ///
 /// `what` names the things in the plural: `expected keys`, `defined upstreams`.
-pub(super) fn suggestion<'a>(
+pub(crate) fn suggestion<'a>(
     found: &str,
     what: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -151,7 +151,7 @@ fn nearest<'a>(found: &str, names: &[&'a str]) -> Option<&'a str> {
     names
         .iter()
         .map(|name| (strsim::damerau_levenshtein(&found, name), *name))
-        .filter(|(distance, name)| *distance <= name.chars().count().div_ceil(3))
+        .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

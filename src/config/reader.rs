@@ -11,7 +11,7 @@ use super::{
     de::{De, Error, Fault, Track},
     path::{self, Path},
     problems::Located,
-    tree::{Node, Position},
+    tree::{Kind, Node, Position, is_made},
     wording,
 };
 
@@ -84,9 +84,28 @@ impl<'a> Reader<'a> {
         path::locate(self.root, path).0
     }
 
-    /// Reads a value of the type that its place asks for.
+    /// Reads a value of the type that its place asks for; `None` when anything is wrong with it.
     pub(super) fn read<T: DeserializeOwned>(&mut self, node: &Node, path: &Path<'_>) -> Option<T> {
-        self.attempt(node, path, |de, _| T::deserialize(de).ok())
+        let (value, whole) = self.read_part(node, path)?;
+        whole.then_some(value)
+    }
+
+    /// Reads a value as far as it can be read, faulty parts left out.
+    ///
+    /// Returns with it whether it is whole. Where it is not, what is judged further may be
+    /// missing only because it was left out: see [`Self::is_told`].
+    pub(super) fn read_part<T: DeserializeOwned>(
+        &mut self,
+        node: &Node,
+        path: &Path<'_>,
+    ) -> Option<(T, bool)> {
+        self.attempt(node, path, |de, _| de.noted(|de| T::deserialize(de)).ok())
+    }
+
+    /// Says whether a problem at `at` below `node` may be one of what was left out.
+    pub(super) fn is_told(&self, node: &Node, at: &str) -> bool {
+        let (_, found) = path::locate(node, at);
+        !found || lists_lack(node, &self.pruned)
     }
 
     /// Runs `read` until it succeeds or its faults are all known.
@@ -95,13 +114,13 @@ impl<'a> Reader<'a> {
     /// gathered itself. Its second argument says whether the value is still as the user wrote
     /// it: only then are problems beyond the shape worth telling.
     ///
-    /// Returns a value only when nothing was wrong with it.
+    /// Returns the value and whether nothing was wrong with it.
     pub(super) fn attempt<T>(
         &mut self,
         node: &Node,
         path: &Path<'_>,
         mut read: impl FnMut(De<'_>, bool) -> Option<T>,
-    ) -> Option<T> {
+    ) -> Option<(T, bool)> {
         let mut whole = !any_pruned(node, &self.pruned);
         while !self.pruned.contains(&node.id) && self.problems.len() < MAX_PROBLEMS {
             let track = Track::new(&self.pruned);
@@ -114,13 +133,18 @@ impl<'a> Reader<'a> {
                 whole,
             );
             if let Some(value) = result {
-                return whole.then_some(value);
+                return Some((value, whole));
             }
             let fault = track.into_fault()?;
             let faulty = find(node, fault.id);
             if !self.is_echo(&fault, faulty) {
                 let text = faulty.and_then(Node::text);
-                self.problems.push(wording::problem(&fault, text));
+                let mut problem = wording::problem(&fault, text);
+                if is_made(fault.id) {
+                    // Settings keep their names when a section is expanded.
+                    problem.at = self.position(&problem.path);
+                }
+                self.problems.push(problem);
             }
             self.pruned.insert(fault.id);
             whole = false;
@@ -135,6 +159,13 @@ impl<'a> Reader<'a> {
         };
         map.find(key).is_some_and(|value| self.is_pruned(value))
     }
+}
+
+/// Says whether a list below has lost elements, so that its indices are no longer the file's.
+fn lists_lack(node: &Node, pruned: &HashSet<usize>) -> bool {
+    let is_list = matches!(node.kind, Kind::List(_));
+    let lacks = is_list && node.children().any(|child| pruned.contains(&child.id));
+    lacks || node.children().any(|child| lists_lack(child, pruned))
 }
 
 fn any_pruned(node: &Node, pruned: &HashSet<usize>) -> bool {

@@ -1,27 +1,26 @@
 //! Routes: what is written and what profiles add go through one builder.
 
+mod draft;
+mod order;
+
 use std::collections::HashMap;
 
-use http::Method;
 use mcp_gateway_filters::Catalog;
 
 use super::{
     Identity, Route, Step, UpstreamToken,
-    allow::METHODS,
     expanded::{self, Nodes},
-    mcp::{MCP_METHODS, Mcp, ToolhiveApi},
-    path::Path,
-    problems::{Located, suggestion},
+    mcp::Mcp,
+    problems::Located,
     reader::Reader,
     steps::{self, Named, Names, Written},
-    tree::{Kind, Node, Position, excerpt},
+    tree::{Kind, Node},
 };
 use crate::{
     oauth::{self, Entra, Protected, Setting},
     origin::Origin,
 };
-
-const KEYS: [&str; 4] = ["path", "methods", "filters", "mcp"];
+use draft::{Body, Draft};
 
 /// What routes may refer to; `None` is what is missing or could not be read.
 #[derive(Clone, Copy, Debug)]
@@ -31,25 +30,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) identity: Option<&'a Identity>,
     pub(super) entra: Option<&'a Entra>,
     pub(super) upstreams: &'a [String],
-}
-
-/// A route before its steps are built.
-#[derive(Debug)]
-struct Draft<'a> {
-    path: String,
-    methods: Vec<Method>,
-    body: Body<'a>,
-    /// The path of the section in the file: `routes[3]`.
-    section: String,
-    at: Position,
-}
-
-#[derive(Debug)]
-enum Body<'a> {
-    Steps(&'a Node),
-    Mcp(Mcp),
-    ToolhiveApi(ToolhiveApi),
-    Generated(Vec<oauth::Step>),
 }
 
 /// Reads and builds every route, and returns with it how it looks written out.
@@ -65,11 +45,19 @@ pub(super) fn build(
     }) = root.find("routes")
     {
         for (index, node) in items.iter().enumerate() {
-            drafts.extend(draft(reader, node, index));
+            if let Some(mcp) = node.find("mcp") {
+                let base = format!("routes[{index}].mcp");
+                steps::knows_upstream(reader, around.upstreams, mcp, &base);
+            }
+            drafts.extend(draft::read(reader, node, index));
         }
     }
-    drafts.extend(toolhive_api(reader));
+    if let Some(api) = root.find("toolhive_api") {
+        steps::knows_upstream(reader, around.upstreams, api, "toolhive_api");
+    }
+    drafts.extend(draft::toolhive_api(reader));
     let protected = protected(&drafts);
+    refuse_lost_challenges(reader, &drafts, &protected);
     if let (Some(entra), Some(public)) = (around.entra, around.public) {
         let section = "authorization_server.entra";
         let routes = entra.routes(public, &protected);
@@ -88,138 +76,6 @@ pub(super) fn build(
         .iter()
         .filter_map(|draft| finish(reader, around, &mut nodes, draft))
         .collect()
-}
-
-fn draft<'a>(reader: &mut Reader<'a>, node: &'a Node, index: usize) -> Option<Draft<'a>> {
-    let section = format!("routes[{index}]");
-    if reader.is_pruned(node) {
-        return None;
-    }
-    let Kind::Map(entries) = &node.kind else {
-        let what = format!(
-            "expected a route such as `{{path: /mcp, mcp: …}}`, found {}",
-            node.describe()
-        );
-        reader.push(Located::at(node.at, section, what));
-        return None;
-    };
-    for entry in entries
-        .iter()
-        .filter(|entry| !KEYS.contains(&entry.key.as_str()))
-    {
-        let problem = if entry.key == "policy" {
-            Located::at(
-                entry.at,
-                section.as_str(),
-                "`policy` arrives with Cedar at the edge and is not available yet",
-            )
-            .help("`authenticate` and `mcp` take `groups`; ToolHive evaluates Cedar policies per workload")
-        } else {
-            Located::at(
-                entry.at,
-                section.as_str(),
-                format!("unknown key `{}`", excerpt(&entry.key)),
-            )
-            .help(suggestion(&entry.key, "expected keys", KEYS))
-        };
-        reader.push(problem);
-    }
-    let base = Path::written(&section);
-    let path = match node.find("path") {
-        Some(path) => reader.read::<String>(path, &base.key("path")),
-        None => {
-            reader.problem(&section, "missing key `path`");
-            None
-        }
-    };
-    let path = path.filter(|path| is_path(reader, &format!("{section}.path"), path));
-    let methods = methods(reader, node, &section);
-    let body = match (node.find("mcp"), node.find("filters")) {
-        (Some(mcp), None) => reader.read::<Mcp>(mcp, &base.key("mcp")).map(Body::Mcp),
-        (None, Some(steps)) => Some(Body::Steps(steps)),
-        (Some(_), Some(_)) => {
-            reader.problem_help(
-                &section,
-                "a route has `mcp` or `filters`, found both",
-                "`mcp` is short for a list of steps, which `mcp-gateway explain` prints",
-            );
-            None
-        }
-        (None, None) => {
-            reader.problem(&section, "expected `mcp` or `filters`, found neither");
-            None
-        }
-    };
-    let (path, body) = (path?, body?);
-    if path.ends_with('*') && matches!(body, Body::Mcp(_)) {
-        reader.problem(
-            &format!("{section}.path"),
-            "an MCP route has one exact path, without `/*`",
-        );
-    }
-    let methods = match body {
-        Body::Mcp(_) if methods.is_empty() => known_methods(&MCP_METHODS),
-        _ => methods,
-    };
-    let at = node.at;
-    Some(Draft {
-        path,
-        methods,
-        body,
-        section,
-        at,
-    })
-}
-
-fn known_methods(names: &[&str]) -> Vec<Method> {
-    names.iter().filter_map(|name| name.parse().ok()).collect()
-}
-
-fn methods(reader: &mut Reader<'_>, route: &Node, section: &str) -> Vec<Method> {
-    let Some(node) = route.find("methods") else {
-        return vec![];
-    };
-    let base = Path::written(section);
-    let names: Vec<String> = reader.read(node, &base.key("methods")).unwrap_or_default();
-    for (index, name) in names.iter().enumerate() {
-        if !METHODS.contains(&name.as_str()) {
-            let help = suggestion(&name.to_ascii_uppercase(), "expected one of", METHODS);
-            let what = format!("unknown method `{}`", excerpt(name));
-            reader.problem_help(&format!("{section}.methods[{index}]"), what, help);
-        }
-    }
-    names.iter().filter_map(|name| name.parse().ok()).collect()
-}
-
-fn toolhive_api<'a>(reader: &mut Reader<'a>) -> Option<Draft<'a>> {
-    const SECTION: &str = "toolhive_api";
-    let node = reader.root.find(SECTION)?;
-    let api: ToolhiveApi = reader.read(node, &Path::root().key(SECTION))?;
-    for (list, empty, what) in [
-        (
-            "groups",
-            api.groups.is_empty(),
-            "expected the groups that may call, found none",
-        ),
-        (
-            "allow",
-            api.allow.is_empty(),
-            "expected what may be asked for, found nothing",
-        ),
-    ] {
-        if empty {
-            let help =
-                "this API starts containers and reads secrets: it is never open to every user";
-            reader.problem_help(&format!("{SECTION}.{list}"), what, help);
-        }
-    }
-    Some(Draft {
-        path: ToolhiveApi::PATH.to_owned(),
-        methods: vec![],
-        body: Body::ToolhiveApi(api),
-        section: SECTION.to_owned(),
-        at: node.at,
-    })
 }
 
 fn generated<'a>(root: &Node, route: oauth::Route, section: &str) -> Draft<'a> {
@@ -249,12 +105,8 @@ fn health() -> oauth::Route {
 fn protected(drafts: &[Draft<'_>]) -> Vec<Protected> {
     let describes = |draft: &Draft<'_>| match &draft.body {
         Body::Mcp(mcp) => Some(mcp.name.clone()),
-        Body::Steps(steps) => steps
-            .children()
-            .filter_map(Named::of)
-            .any(|step| step.name == "authenticate" && !steps::names_metadata(step.settings))
-            .then_some(None),
-        Body::ToolhiveApi(_) | Body::Generated(_) => None,
+        Body::ToolhiveApi(_) => None,
+        _ => relies_on_metadata(draft).then_some(None),
     };
     let mut protected: Vec<Protected> = vec![];
     for draft in drafts {
@@ -270,6 +122,32 @@ fn protected(drafts: &[Draft<'_>]) -> Vec<Protected> {
     protected
 }
 
+/// Says whether the challenge of a route points at a document that is made for it.
+fn relies_on_metadata(draft: &Draft<'_>) -> bool {
+    match &draft.body {
+        Body::Mcp(_) | Body::ToolhiveApi(_) => true,
+        Body::Generated(_) => false,
+        Body::Steps(steps) => steps
+            .children()
+            .filter_map(Named::of)
+            .any(|step| step.name == "authenticate" && !steps::names_metadata(step.settings)),
+    }
+}
+
+/// A route for everything has no path of its own to describe: its challenge points at the root,
+/// which describes another route.
+fn refuse_lost_challenges(reader: &mut Reader<'_>, drafts: &[Draft<'_>], protected: &[Protected]) {
+    if !protected.is_empty() {
+        return;
+    }
+    let lost = |draft: &&Draft<'_>| relies_on_metadata(draft) && draft.path.starts_with('/');
+    for draft in drafts.iter().filter(lost) {
+        let what = "callers without a token would be pointed at metadata that no route publishes";
+        let help = "add an MCP route, or a route with a path of its own that authenticates";
+        reader.problem_help(&draft.section, what, help);
+    }
+}
+
 /// Returns the path that stands for a route in its resource URL; empty for everything.
 fn resource_path(path: &str) -> &str {
     path.strip_suffix("/*")
@@ -279,7 +157,7 @@ fn resource_path(path: &str) -> &str {
 
 fn refuse_duplicates(reader: &mut Reader<'_>, drafts: &[Draft<'_>]) {
     let mut taken: HashMap<&str, &Draft<'_>> = HashMap::new();
-    for draft in drafts {
+    for draft in drafts.iter().filter(|draft| !draft.path.is_empty()) {
         let Some(first) = taken.get(draft.path.as_str()) else {
             taken.insert(&draft.path, draft);
             continue;
@@ -319,23 +197,15 @@ fn finish(
         Body::Generated(steps) => made_steps(reader, &names, nodes, steps, draft)?,
         Body::Mcp(mcp) => {
             let section = format!("{}.mcp", draft.section);
-            let known = steps::is_upstream(reader, around.upstreams, &mcp.upstream, &section, None);
             needs_identity(reader, around, &section);
-            let steps = mcp.steps(&draft.path, around.public?, around.identity?);
             note_token(reader, mcp, &section);
-            known.then(|| made_steps(reader, &names, nodes, &steps, draft))??
+            let steps = mcp.steps(&draft.path, around.public?, around.identity?);
+            made_steps(reader, &names, nodes, &steps, draft)?
         }
         Body::ToolhiveApi(api) => {
-            let known = steps::is_upstream(
-                reader,
-                around.upstreams,
-                &api.upstream,
-                &draft.section,
-                None,
-            );
             needs_identity(reader, around, &draft.section);
             let steps = api.steps(around.public?, around.identity?);
-            known.then(|| made_steps(reader, &names, nodes, &steps, draft))??
+            made_steps(reader, &names, nodes, &steps, draft)?
         }
     };
     let (steps, filters) = steps.into_iter().unzip();
@@ -413,25 +283,25 @@ fn written_steps(
         reader.push(Located::at(list.at, section, what));
         return None;
     };
-    check_order(reader, names, items, list, &section);
+    order::check(reader, items, list, &section);
     let built = items.iter().enumerate().map(|(index, node)| {
         if reader.is_pruned(node) {
             return None;
         }
         let path = format!("{section}[{index}]");
-        let built = steps::build(reader, names, node, Written::Here(&path))?;
-        let shown = with_defaults(&built).or_else(|| {
-            let named = Named::of(node)?;
-            let settings = match expanded::shown(named.settings) {
+        let step = steps::build(reader, names, node, Written::Here(&path))?;
+        let shown = with_defaults(&step).or_else(|| {
+            let Named { name, settings } = Named::of(node)?;
+            let settings = match expanded::shown(settings) {
                 map @ Setting::Map(_) => map,
                 _ => Setting::Map(vec![]),
             };
             Some(oauth::Step {
-                name: named.name.to_owned(),
+                name: name.to_owned(),
                 settings,
             })
         })?;
-        Some((built, shown))
+        Some((step, shown))
     });
     all(built)
 }
@@ -452,78 +322,4 @@ fn with_defaults(step: &Step) -> Option<oauth::Step> {
     };
     let name = step.name().to_owned();
     Some(oauth::Step { name, settings })
-}
-
-fn check_order(
-    reader: &mut Reader<'_>,
-    names: &Names<'_>,
-    items: &[Node],
-    list: &Node,
-    section: &str,
-) {
-    let builtin = Catalog::builtin();
-    let steps: Vec<Option<Named<'_>>> = items.iter().map(Named::of).collect();
-    let named = || {
-        steps
-            .iter()
-            .enumerate()
-            .filter_map(|(i, step)| Some((i, (*step)?)))
-    };
-    if let Some((index, end)) = named().find(|(_, step)| step.answers())
-        && let Some(after) = items.get(index + 1)
-    {
-        let path = format!("{section}[{}]", index + 1);
-        let what = format!(
-            "this step is never reached: `{}` answers every request",
-            end.name
-        );
-        reader.push(Located::at(after.at, path, what));
-    }
-    // Steps that are unknown are a problem of their own; those of an embedding program may answer.
-    let known = |step: &Named<'_>| step.passes_on(&builtin);
-    if steps.iter().all(|step| step.as_ref().is_some_and(known)) {
-        let what = if items.is_empty() {
-            "expected at least one step, found none"
-        } else {
-            "no step of this route ever answers"
-        };
-        let help = "end it with `proxy`, `respond`, `redirect` or another step that answers";
-        reader.push(Located::at(list.at, section, what).help(help));
-    }
-    let mut authenticated = named().filter(|(_, step)| step.name == "authenticate");
-    let first = authenticated.next();
-    if let Some((index, _)) = authenticated.next() {
-        reader.problem(&format!("{section}[{index}]"), "a route authenticates once");
-    }
-    let proxy = named().find(|(_, step)| step.name == "proxy");
-    if let (Some((index, _)), None) = (proxy, first) {
-        let what = "everyone reaches this upstream: no `authenticate` stands before `proxy`";
-        reader.note(&format!("{section}[{index}]"), what);
-    }
-    let _ = names;
-}
-
-/// Says whether a path is one that a request can have after the ingress made it canonical.
-fn is_path(reader: &mut Reader<'_>, at: &str, path: &str) -> bool {
-    let exact = path.strip_suffix("/*").unwrap_or(path);
-    let segments = || exact.split('/').skip(1);
-    let what = if !path.starts_with('/') {
-        "a path starts with `/`"
-    } else if exact.contains('*') {
-        "`*` stands only at the end, as `/*`"
-    } else if exact.contains(['?', '#', '%', '\\', ';'])
-        || !exact.chars().all(|c| c.is_ascii_graphic())
-    {
-        "a path is written in plain ASCII, without escapes, query or fragment"
-    } else if segments().any(|segment| matches!(segment, "." | "..")) {
-        "a path has no `.` and `..`"
-    } else if path != "/"
-        && (exact.ends_with('/') || segments().any(str::is_empty) && !exact.is_empty())
-    {
-        "a path has no empty segment and no trailing slash"
-    } else {
-        return true;
-    };
-    reader.problem(at, format!("{what}, found `{}`", excerpt(path)));
-    false
 }

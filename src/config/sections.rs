@@ -89,12 +89,20 @@ pub(super) fn listeners(
     public: Option<&Origin>,
 ) -> Option<Vec<listener::Config>> {
     let node = reader.root.find("listeners")?;
-    let listeners: Vec<listener::Config> = reader.read(node, &Path::root().key("listeners"))?;
-    if listeners.is_empty() {
-        reader.problem("listeners", "expected at least one listener, found none");
-    }
+    let Kind::List(items) = &node.kind else {
+        let what = format!("expected a list of listeners, found {}", node.describe());
+        reader.push(Located::at(node.at, "listeners", what));
+        return None;
+    };
+    let base = Path::written("listeners");
+    let listeners: Vec<Option<listener::Config>> = items
+        .iter()
+        .enumerate()
+        .map(|(index, node)| reader.read(node, &base.index(index)))
+        .collect();
     let mut taken: HashMap<SocketAddr, usize> = HashMap::new();
     for (index, listener) in listeners.iter().enumerate() {
+        let Some(listener) = listener else { continue };
         let base = format!("listeners[{index}]");
         // Port 0 is another port each time.
         if listener.address.port() != 0
@@ -114,7 +122,19 @@ pub(super) fn listeners(
             }
         }
     }
-    if !listeners.iter().any(|one| one.serve == Serve::Routes) {
+    let listeners: Vec<listener::Config> = listeners.into_iter().collect::<Option<_>>()?;
+    check_together(reader, &listeners, public);
+    Some(listeners)
+}
+
+fn check_together(
+    reader: &mut Reader<'_>,
+    listeners: &[listener::Config],
+    public: Option<&Origin>,
+) {
+    if listeners.is_empty() {
+        reader.problem("listeners", "expected at least one listener, found none");
+    } else if !listeners.iter().any(|one| one.serve == Serve::Routes) {
         reader.problem("listeners", "no listener serves the routes, all redirect");
     }
     let tls = listeners.iter().any(|one| one.tls.is_some());
@@ -122,7 +142,6 @@ pub(super) fn listeners(
         let what = "`public_url` is https and no listener has `tls`: right only behind a load balancer that ends TLS";
         reader.note("listeners", what);
     }
-    Some(listeners)
 }
 
 fn check_tls(reader: &mut Reader<'_>, base: &str, tls: &listener::TlsConfig) {

@@ -7,15 +7,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     Authenticate, Exchange, Identity, Proxy, Step,
+    capabilities::{CAPABILITIES, Capability},
     gateway::Endpoint,
     path::{self, Path},
     problems::{Located, suggestion},
     reader::Reader,
-    tree::{Kind, Node},
+    tree::{Kind, Node, excerpt, is_made},
 };
-
-/// What is not a filter: it waits, keeps state or calls out.
-const CAPABILITIES: [&str; 3] = ["authenticate", "exchange", "proxy"];
 
 /// Built-in filters that answer every request they see; nothing behind them is ever reached.
 const ANSWERING: [&str; 5] = [
@@ -83,7 +81,8 @@ impl<'a> Named<'a> {
 
     /// Says whether the step is known to pass requests on; steps of embedding programs may answer.
     pub(super) fn passes_on(&self, builtin: &Catalog) -> bool {
-        !self.answers() && (CAPABILITIES.contains(&self.name) || builtin.find(self.name).is_some())
+        !self.answers()
+            && (Capability::find(self.name).is_some() || builtin.find(self.name).is_some())
     }
 }
 
@@ -107,21 +106,20 @@ pub(super) fn build(
     node: &Node,
     written: Written<'_>,
 ) -> Option<Step> {
-    let Some(named) = Named::of(node) else {
-        let (at, what) = (
-            node.at,
-            "expected a step such as `strip_query: {params: [x]}`",
-        );
-        let path = written.path();
-        reader.push(Located::at(
-            at,
-            path,
-            format!("{what}, found {}", node.describe()),
-        ));
+    let Some(step) = Named::of(node) else {
+        let found = match node.entries() {
+            [] => node.describe(),
+            entries => {
+                let keys: Vec<String> = entries.iter().map(|e| format!("`{}`", e.key)).collect();
+                format!("one with the keys {}", keys.join(", "))
+            }
+        };
+        let what = format!("expected a map with one key such as `strip_query: …`, found {found}");
+        reader.push(Located::at(node.at, written.path(), what));
         return None;
     };
     let empty;
-    let settings = if named.is_bare() {
+    let node_of_settings = if step.is_bare() {
         // The bare name is the whole node: its settings are an empty map in the same place.
         empty = Node {
             id: node.id,
@@ -130,30 +128,30 @@ pub(super) fn build(
         };
         &empty
     } else {
-        named.settings
+        step.settings
     };
-    let base = written.settings_path(named.name);
-    let step = Settings {
+    let base = written.settings_path(step.name);
+    let settings = Settings {
         reader,
-        node: settings,
+        node: node_of_settings,
         base: &base,
     };
-    match named.name {
-        "authenticate" => step.authenticate(names),
-        "proxy" => step.proxy(names),
-        "exchange" => step.read::<Exchange>().map(Step::Exchange),
+    match step.name {
+        "authenticate" => settings.authenticate(names),
+        "proxy" => settings.proxy(names),
+        "exchange" => settings.read::<Exchange>().map(Step::Exchange),
         "authorize" | "policy" => {
             reader.push(Located::at(
                 node.at,
                 written.path(),
                 format!(
                     "step `{}` arrives with Cedar at the edge and is not available yet",
-                    named.name
+                    step.name
                 ),
             ));
             None
         }
-        name => step.filter(names, name, node, written),
+        name => settings.filter(names, name, node, written),
     }
 }
 
@@ -213,15 +211,9 @@ impl Settings<'_, '_, '_> {
     }
 
     fn proxy(self, names: &Names<'_>) -> Option<Step> {
-        let base = self.base;
-        let reader = self.reader;
-        let proxy: Proxy = reader.read(self.node, &Path::written(base))?;
-        let at = self
-            .node
-            .find("upstream")
-            .map_or(self.node.at, |node| node.at);
-        is_upstream(reader, names.upstreams, &proxy.upstream, base, Some(at))
-            .then_some(Step::Proxy(proxy))
+        let known = knows_upstream(self.reader, names.upstreams, self.node, self.base);
+        let proxy: Proxy = self.read()?;
+        known.then_some(Step::Proxy(proxy))
     }
 
     fn filter(
@@ -234,7 +226,11 @@ impl Settings<'_, '_, '_> {
         let reader = self.reader;
         let Some(entry) = names.catalog.find(name) else {
             let known = names.catalog.entries().iter().map(|entry| entry.name);
-            let help = suggestion(name, "known steps", known.chain(CAPABILITIES));
+            let help = suggestion(
+                name,
+                "known steps",
+                known.chain(CAPABILITIES.iter().map(|one| one.name)),
+            );
             let what = format!("unknown step `{name}`");
             reader.push(Located::at(step.at, written.path(), what).help(help));
             return None;
@@ -244,8 +240,11 @@ impl Settings<'_, '_, '_> {
             let mut erased = <dyn erased_serde::Deserializer<'_>>::erase(de);
             match entry.build(&mut erased) {
                 Ok(filter) => Some(filter),
-                // The tree remembers what was wrong, with its position.
-                Err(BuildError::Shape(_)) => None,
+                // What was wrong inside is noted already, with its position.
+                Err(BuildError::Shape(error)) => {
+                    de.fault(error.to_string());
+                    None
+                }
                 Err(BuildError::Problems(problems)) => {
                     if whole {
                         late = problems;
@@ -267,7 +266,8 @@ impl Settings<'_, '_, '_> {
             located.help = problem.help;
             reader.push(located);
         }
-        filter.map(|filter| Step::Filter {
+        let (filter, whole) = filter?;
+        whole.then(|| Step::Filter {
             name: entry.name,
             filter: Arc::from(filter),
         })
@@ -279,24 +279,32 @@ fn identity_was_attempted(reader: &Reader<'_>) -> bool {
     reader.root.find("authorization_server").is_some() || reader.root.find("identity").is_some()
 }
 
-/// Says whether an upstream is defined, and names the near miss when it is not.
-pub(super) fn is_upstream(
+/// Says whether the upstream that settings name is defined; a name that cannot be read is a
+/// problem of its own.
+pub(super) fn knows_upstream(
     reader: &mut Reader<'_>,
     defined: &[String],
-    name: &str,
+    settings: &Node,
     base: &str,
-    at: Option<super::tree::Position>,
 ) -> bool {
-    if defined.iter().any(|one| one == name) {
+    let Some(node) = settings.find("upstream") else {
+        return true;
+    };
+    let Some(name) = node.text().filter(|_| !reader.is_pruned(node)) else {
+        return true;
+    };
+    if node.is_null() || defined.iter().any(|one| one == name) {
         return true;
     }
     let path = path::join(base, "upstream");
-    let help = suggestion(
-        name,
-        "defined upstreams",
-        defined.iter().map(String::as_str),
-    );
-    let at = at.unwrap_or_else(|| path::locate(reader.root, &path).0);
-    reader.push(Located::at(at, path, format!("no upstream named `{name}`")).help(help));
+    let at = if is_made(node.id) {
+        path::locate(reader.root, &path).0
+    } else {
+        node.at
+    };
+    let defined = defined.iter().map(String::as_str);
+    let help = suggestion(name, "defined upstreams", defined);
+    let what = format!("no upstream named `{}`", excerpt(name));
+    reader.push(Located::at(at, path, what).help(help));
     false
 }

@@ -32,6 +32,14 @@ impl From<Span> for Position {
     }
 }
 
+/// Ids from here on are of values that were made, not read; no file has so many.
+pub(super) const FIRST_MADE: usize = usize::MAX / 2;
+
+/// Says whether a value was made by a profile.
+pub(super) const fn is_made(id: usize) -> bool {
+    id >= FIRST_MADE
+}
+
 /// A value, where it stands, and a number that is its own within the tree.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -415,6 +423,9 @@ mod tests {
         check("{[a]: 1}", "1:2 a key is a list or a map, expected a text");
         check("", "0:0 the file is empty");
         check(&"[".repeat(40), "1:33 nested deeper than 32 levels");
-        check("a: 'x", "1:4 not valid YAML: unclosed quote");
+        check(
+            "a: 'x",
+            "1:4 not valid YAML: while scanning a quoted scalar, found unexpected end of stream",
+        );
     }
 }

@@ -45,9 +45,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Upstreams {
         let root = Path::root();
         let base = root.key("upstreams");
         let base = base.key(&entry.key);
-        if let Some(config) = reader.read::<upstream::Config>(&entry.value, &base) {
+        if let Some((config, whole)) = reader.read_part::<upstream::Config>(&entry.value, &base) {
             let base = base.to_string();
             for problem in config.check().err().into_iter().flatten() {
+                if !whole && reader.is_told(&entry.value, &problem.at) {
+                    continue;
+                }
                 let (at, _) = path::locate(&entry.value, &problem.at);
                 let mut located = Located::at(at, path::join(&base, &problem.at), problem.what);
                 located.help = problem.help;

@@ -35,10 +35,7 @@ pub fn check_target(target: &[u8]) -> Result<(), Refused> {
             "the request target holds bytes that a URI cannot hold",
         ));
     }
-    let path = target
-        .iter()
-        .position(|b| *b == b'?')
-        .map_or(target, |end| &target[..end]);
+    let path = target.split(|b| *b == b'?').next().unwrap_or_default();
     if is_canonical(path) {
         Ok(())
     } else {

@@ -127,7 +127,7 @@ impl Settings {
         plain(
             path,
             vec![
-                any_origin(&["POST"], &["Content-Type", "MCP-Protocol-Version"]),
+                any_origin(&["POST"]),
                 Step::new(
                     "check_token_request",
                     [("client_id", self.client_id.0.as_str().into())],
@@ -151,8 +151,7 @@ impl Settings {
             [("client_id", self.client_id.0.as_str().into())],
         )
         .with("redirect_uris", self.redirect_uris.clone());
-        let headers = ["Content-Type", "MCP-Protocol-Version"];
-        plain("/register", vec![any_origin(&["POST"], &headers), register])
+        plain("/register", vec![any_origin(&["POST"]), register])
     }
 
     /// Without `openid` there is no id token to hand out, without `offline_access` no refresh.

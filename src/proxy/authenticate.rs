@@ -38,6 +38,7 @@ pub(super) async fn caller(
 }
 
 /// What is wrong with the `Authorization` field.
+#[derive(Clone, Copy)]
 enum Problem {
     /// There is none: the client has not signed in yet.
     Missing,

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 use http::Method;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::{
-    Error, ErrorType,
+    BError, Error, ErrorType,
     connectors::{ConnectorOptions, TransportConnector},
     protocols::{
         Stream,
@@ -60,13 +60,13 @@ pub(super) struct Answered {
 #[derive(Debug)]
 pub(super) enum LegError {
     /// No connection could be made: nothing was sent, another backend may be asked.
-    Connect(Box<Error>),
+    Connect(BError),
     /// The connection failed before an answer began; the backend may have acted on the request.
-    Broken(Box<Error>),
+    Broken(BError),
     /// The answer did not begin in time.
     Timeout,
     /// The client left, so the upstream connection was closed.
-    Gone(Box<Error>),
+    Gone(BError),
 }
 
 impl Leg {
@@ -164,13 +164,15 @@ impl Leg {
 }
 
 /// Waits for the end of the request's sender: `read_body_or_idle` only returns when it is gone.
-pub(super) fn gone_error(gone: Result<Option<Bytes>, Box<Error>>) -> Box<Error> {
+#[expect(clippy::unnecessary_box_returns, reason = "Pingora's errors are boxed")]
+pub(super) fn gone_error(gone: Result<Option<Bytes>, BError>) -> BError {
     gone.err()
         .unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed))
         .into_down()
 }
 
-fn unwritten() -> Box<Error> {
+#[expect(clippy::unnecessary_box_returns, reason = "Pingora's errors are boxed")]
+fn unwritten() -> BError {
     Error::explain(ErrorType::WriteError, "the request was not taken")
 }
 
@@ -181,7 +183,7 @@ async fn write(
     peer: &HttpPeer,
     head: &RequestHeader,
     body: &Bytes,
-) -> Result<(HttpSession, Result<(), Box<Error>>), LegError> {
+) -> Result<(HttpSession, Result<(), BError>), LegError> {
     if head.method == Method::HEAD {
         let mut upstream = HttpSession::new_with_options(stream, peer);
         upstream.write_timeout = Some(WRITE_TIMEOUT);
@@ -212,7 +214,7 @@ async fn write(
     Ok((HttpSession::new_with_options(stream, peer), sent))
 }
 
-async fn final_head(upstream: &mut HttpSession) -> Result<(Box<ResponseHeader>, bool), Box<Error>> {
+async fn final_head(upstream: &mut HttpSession) -> Result<(Box<ResponseHeader>, bool), BError> {
     loop {
         match upstream.read_response_task().await? {
             HttpTask::Header(head, _) if head.status.is_informational() => {}

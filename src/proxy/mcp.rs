@@ -112,14 +112,14 @@ pub(super) fn seal(
     let Some(id) = head.headers.get(SESSION) else {
         return Ok(());
     };
-    let sealed = id.to_str().ok().and_then(|id| {
+    let outer = id.to_str().ok().and_then(|id| {
         let claim = Claim {
             backend: picked.backend().address(),
             id,
         };
         sealer.seal(&claim, identity(call)?, &route.path).ok()
     });
-    let Some(sealed) = sealed else {
+    let Some(outer) = outer else {
         return Err(Failure::rpc(
             StatusCode::BAD_GATEWAY,
             "null",
@@ -128,7 +128,7 @@ pub(super) fn seal(
             "session_id_unusable",
         ));
     };
-    head.insert_header(SESSION, sealed)
+    head.insert_header(SESSION, outer)
         .map_err(|_| Failure::internal("a sealed session id is no header value"))
 }
 

@@ -220,24 +220,19 @@ async fn give_back(
         draining: tools.draining.clone(),
         expires: expiry(call, session, &head),
     };
-    let whole = match rewriting.gather_limit() {
-        Some(limit) => {
-            pipe.held(session, call, head, end, rewriting, limit)
-                .await?
+    let whole = if let Some(limit) = rewriting.gather_limit() {
+        pipe.held(session, call, head, end, rewriting, limit)
+            .await?
+    } else {
+        let transforms = rewriting.transforms();
+        if !transforms.is_empty() {
+            head.remove_header(&header::CONTENT_LENGTH);
+            if !end {
+                // Framed anew: the length is not known any more.
+                let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
+            }
         }
-        None => {
-            let transforms = if rewriting.is_empty() {
-                vec![]
-            } else {
-                head.remove_header(&header::CONTENT_LENGTH);
-                if !end {
-                    // Framed anew: the length is not known any more.
-                    let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
-                }
-                rewriting.transforms()
-            };
-            pipe.streamed(session, call, head, end, transforms).await?
-        }
+        pipe.streamed(session, call, head, end, transforms).await?
     };
     if whole {
         tools.leg.release(pipe.upstream, &peer).await;
@@ -329,7 +324,7 @@ impl Pipe {
                 "upstream_too_large",
             )
         };
-        let mut held = Held::default();
+        let mut collected = Held::default();
         let mut done = end;
         while !done {
             let task = tokio::select! {
@@ -346,12 +341,12 @@ impl Pipe {
                     "upstream_broken",
                 ));
             };
-            if !held.push(&data, limit) {
+            if !collected.push(&data, limit) {
                 return Err(too_large());
             }
             done = end;
         }
-        let body = rewriting.whole(call, session, &head, held.finish())?;
+        let body = rewriting.whole(call, session, &head, collected.finish())?;
         head.remove_header(&header::TRANSFER_ENCODING);
         answer::send(session, call, head, body).await?;
         Ok(true)

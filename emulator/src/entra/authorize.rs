@@ -11,8 +11,9 @@ use super::page;
 use super::params::Params;
 use super::redirect::{self, Mode};
 use super::scope::Scope;
-use super::state::{Challenge, Code, ResourceMode, State, random};
+use super::state::{Challenge, Code, ResourceMode, State};
 use crate::net::lock;
+use crate::random;
 
 /// A request whose client and redirect URI are good.
 struct Authorization<'a> {
@@ -297,7 +298,7 @@ impl<'a> Authorization<'a> {
     }
 
     fn issue(&self, scope: &str, user: &User, challenge: Option<Challenge>) -> Response<Body> {
-        let code = format!("1.A{}", random(600));
+        let code = format!("1.A{}", random::text(600));
         lock(&self.state.codes).insert(
             code.clone(),
             Code {

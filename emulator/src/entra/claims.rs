@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::directory::{App, GRAPH, User};
 use super::jwt;
 use super::keys::Key;
-use super::state::random;
+use crate::random;
 
 /// How far tokens are dated back against clock skew, in seconds.
 const BACK_DATED: i64 = 300;
@@ -117,9 +117,9 @@ pub(super) fn id_token<'a>(
         nonce,
         groups: groups(subject, client),
         roles: &user.roles,
-        aio: random(60),
-        rh: format!("1.A{}", random(45)),
-        uti: random(16),
+        aio: random::text(60),
+        rh: format!("1.A{}", random::text(45)),
+        uti: random::text(16),
         sid: uuid::Uuid::new_v4().to_string(),
     }
 }
@@ -205,17 +205,17 @@ pub(super) fn access_token(
             iat: issued,
             nbf: issued,
             exp: validity.expires,
-            aio: random(60),
+            aio: random::text(60),
             azp: &client.id,
             azpacr: secret,
             name: &user.name,
             oid: &user.oid,
             preferred_username: &user.upn,
-            rh: format!("1.A{}", random(45)),
+            rh: format!("1.A{}", random::text(45)),
             scp,
             sub: pairwise(&user.oid, &api.id),
             tid: tenant,
-            uti: random(16),
+            uti: random::text(16),
             ver: "2.0",
             roles: &user.roles,
             groups: groups(subject, api),
@@ -233,7 +233,7 @@ pub(super) fn access_token(
         nbf: issued,
         exp: validity.expires,
         acr: "1",
-        aio: random(60),
+        aio: random::text(60),
         amr: ["pwd", "mfa"],
         app_displayname: for_graph.then_some(&client.name),
         appid: &client.id,
@@ -243,18 +243,18 @@ pub(super) fn access_token(
         name: &user.name,
         oid: &user.oid,
         puid: for_graph.then_some("10032000A1B2C3D4"),
-        rh: format!("1.A{}", random(45)),
+        rh: format!("1.A{}", random::text(45)),
         scp,
         sub: pairwise(&user.oid, &api.id),
         tid: tenant,
         unique_name: &user.upn,
         upn: &user.upn,
-        uti: random(16),
+        uti: random::text(16),
         ver: "1.0",
         wids: for_graph.then_some(["b79fbf4d-3ef9-4689-8143-76b194e85509"]),
     };
     if for_graph {
-        jwt::sign_for_graph(key, &random(82), &claims)
+        jwt::sign_for_graph(key, &random::text(82), &claims)
     } else {
         jwt::sign_v1(key, &claims)
     }

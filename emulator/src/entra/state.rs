@@ -4,15 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_lc_rs::rand;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::directory::{Directory, Grant, Platform};
-use super::error::{Aadsts, Separator, Told};
+use super::error::Aadsts;
 use super::fault::Faults;
 use super::keys::{Key, POOL};
 use super::redirect::LoopbackPorts;
+use super::told::{Separator, Told};
 use crate::clock::Clock;
 use crate::net::lock;
 use crate::record::Log;
@@ -204,20 +201,6 @@ impl State {
     pub(super) fn tell(&self, aadsts: Aadsts) -> Told {
         Told::new(aadsts, self.clock.now(), self.settings.separator)
     }
-}
-
-/// Random bytes in base64url. Zeroes stand for a failure of the random source.
-pub(super) fn random(bytes: usize) -> String {
-    let mut buffer = vec![0; bytes];
-    let _ = rand::fill(&mut buffer);
-    URL_SAFE_NO_PAD.encode(buffer)
-}
-
-/// A random number below `bound` (of at most 65,536).
-pub(super) fn random_below(bound: u32) -> u32 {
-    let mut buffer = [0; 4];
-    let _ = rand::fill(&mut buffer);
-    u32::from_le_bytes(buffer) % bound.max(1)
 }
 
 /// Seconds of a duration, as claims count them.

@@ -6,48 +6,23 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{Method, Response, StatusCode};
-use serde::Serialize;
 
-use super::claims::{self, Subject, Validity};
-use super::directory::{App, Directory, GRAPH, Platform, User};
+use super::directory::{App, Directory, Platform};
 use super::error::Aadsts;
 use super::fault::Fault;
-use super::jwt;
+use super::mint::{Bound, Tokens, mint};
 use super::params::Params;
 use super::scope::{Form, Scope};
-use super::state::{Challenge, Code, Refresh, ResourceMode, State, random, random_below, seconds};
+use super::state::{Challenge, Code, ResourceMode, State, seconds};
 use crate::net::lock;
+use crate::random;
 use crate::record::Recorded;
 use crate::reply;
-
-/// What a code or a refresh token was issued for.
-struct Bound {
-    client: String,
-    oid: String,
-    scope: String,
-    nonce: Option<String>,
-    platform: Platform,
-    refreshing: bool,
-}
 
 /// How a client identified itself.
 struct Credentials {
     id: String,
     secret: Option<String>,
-}
-
-/// A success, in the order in which Entra writes it.
-#[derive(Serialize)]
-struct Tokens {
-    token_type: &'static str,
-    scope: String,
-    expires_in: i64,
-    ext_expires_in: i64,
-    access_token: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id_token: Option<String>,
 }
 
 /// Answers a token request; `fault` may change what a success contains.
@@ -341,119 +316,6 @@ fn effective_scope(
     Ok(scope)
 }
 
-fn mint(
-    state: &State,
-    directory: &Directory,
-    client: &App,
-    bound: &Bound,
-    scope: &Scope,
-    text: &str,
-    fault: Option<&Fault>,
-) -> Result<Tokens, Aadsts> {
-    let user: &User = directory
-        .user(&bound.oid)
-        .ok_or_else(Aadsts::grant_revoked)?;
-    let asked = scope.apis.first();
-    let api = directory
-        .app(asked.map_or(GRAPH, |asked| asked.resource.as_str()))
-        .ok_or_else(Aadsts::code_malformed)?;
-    let key = state.key(0);
-    let now = state.clock.now();
-    let issuer = state.issuer(&directory.tenant);
-    let subject = Subject {
-        tenant: &directory.tenant,
-        issuer: &issuer,
-        client,
-        user,
-    };
-    let lifetime = match state.settings.access_lifetime {
-        Some(lifetime) => seconds(lifetime),
-        None => i64::from(3_600 + random_below(1_800)),
-    };
-    let scp = asked.map_or_else(
-        || without_offline_access(scope).join(" "),
-        |asked| asked.names.join(" "),
-    );
-    let access_token = claims::access_token(
-        &key,
-        &subject,
-        api,
-        &scp,
-        Validity {
-            now,
-            expires: now + lifetime,
-        },
-    );
-    let id_token = scope.has_oidc("openid").then(|| {
-        let validity = Validity {
-            now,
-            expires: now + seconds(state.settings.id_lifetime),
-        };
-        let email = scope.has_oidc("email");
-        jwt::sign(
-            &key,
-            &claims::id_token(&subject, validity, bound.nonce.as_deref(), email),
-        )
-    });
-    let id_token = match fault {
-        Some(Fault::NoIdToken) => None,
-        Some(Fault::IdToken(other)) => Some(other.clone()),
-        _ => id_token,
-    };
-    let refresh_token = scope.has_oidc("offline_access").then(|| {
-        let token = format!("1.A{}", random(700));
-        lock(&state.refresh_tokens).insert(
-            token.clone(),
-            Refresh {
-                client: bound.client.clone(),
-                oid: bound.oid.clone(),
-                scope: text.to_owned(),
-                platform: bound.platform,
-                issued: now,
-                revoked: false,
-            },
-        );
-        token
-    });
-    Ok(Tokens {
-        token_type: "Bearer",
-        scope: echo(scope, api),
-        expires_in: lifetime - 1,
-        ext_expires_in: lifetime - 1,
-        access_token,
-        refresh_token,
-        id_token,
-    })
-}
-
-fn without_offline_access(scope: &Scope) -> Vec<&str> {
-    scope
-        .oidc
-        .iter()
-        .map(String::as_str)
-        .filter(|name| *name != "offline_access")
-        .collect()
-}
-
-/// Writes the granted scopes: with their prefix, except for Graph, whose answers also name the
-/// scopes of OpenID Connect.
-fn echo(scope: &Scope, api: &App) -> String {
-    let names = scope.apis.iter().flat_map(|asked| &asked.names);
-    if api.id == GRAPH {
-        let names = names.map(String::as_str);
-        names
-            .chain(without_offline_access(scope))
-            .collect::<Vec<_>>()
-            .join(" ")
-    } else {
-        let prefix = api.identifier_uris.first().unwrap_or(&api.id);
-        names
-            .map(|name| format!("{prefix}/{name}"))
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-}
-
 /// Adds the headers of the real endpoint, cookies included.
 fn decorate(response: &mut Response<Body>) {
     let id = uuid::Uuid::new_v4().to_string();
@@ -476,11 +338,11 @@ fn decorate(response: &mut Response<Body>) {
     let cookies = [
         format!(
             "fpc={}; expires=Tue, 22-Dec-2026 00:00:00 GMT; path=/; secure; HttpOnly; SameSite=None",
-            random(24)
+            random::text(24)
         ),
         format!(
             "esctx={}; domain=.login.microsoftonline.com; path=/; secure; HttpOnly; SameSite=None",
-            random(120)
+            random::text(120)
         ),
         "x-ms-gateway-slice=estsfd; path=/; secure; HttpOnly".to_owned(),
         "stsservicecookie=estsfd; path=/; secure; HttpOnly".to_owned(),

@@ -82,6 +82,11 @@ impl Guard {
         })
     }
 
+    /// Names the resource in challenges and metadata.
+    pub(super) fn set_resource_url(&mut self, url: String) {
+        self.oidc.resource_url = Some(url);
+    }
+
     pub(super) fn oidc(&self) -> &Oidc {
         &self.oidc
     }
@@ -132,10 +137,13 @@ impl Guard {
         validation.leeway = 0;
         validation.validate_nbf = true;
         validation.set_issuer(&[self.oidc.issuer.trim()]);
-        validation.set_required_spec_claims(&["exp", "iss"]);
-        match &self.oidc.audience {
-            Some(audience) => validation.set_audience(&[audience]),
-            None => validation.validate_aud = false,
+        // The library lets a token without `aud` or `iss` pass unless they are required by name.
+        if let Some(audience) = &self.oidc.audience {
+            validation.set_audience(&[audience]);
+            validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        } else {
+            validation.validate_aud = false;
+            validation.set_required_spec_claims(&["exp", "iss"]);
         }
         let claims = decode::<Value>(token, &key, &validation)
             .map_err(|error| Denial::token(format!("failed to parse token: {error}")))?
@@ -152,7 +160,7 @@ impl Guard {
     /// Returns a key; the set is fetched when the key is not in it.
     async fn key(&self, kid: &str) -> Result<DecodingKey, Denial> {
         let mut keys = self.keys.lock().await;
-        if !keys.as_ref().is_some_and(|known| known.find(kid).is_some()) {
+        if keys.as_ref().is_none_or(|known| known.find(kid).is_none()) {
             let fetched = self.fetch().await.map_err(|error| {
                 Denial::token(format!(
                     "failed to parse token: failed to lookup key: {error}"

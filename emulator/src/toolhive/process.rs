@@ -19,12 +19,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::rpc::{Kind, Message, raw};
+use super::routing::{OpenStream, Pending, ProgressRoute, Routes, Waiter};
+use super::rpc::{Message, raw};
 use crate::mcp::{Instance, Sample};
 use crate::net::lock;
-
-/// Messages that may wait for the server.
-const QUEUE: usize = 100;
 
 /// Progress reports that may wait for a client; more are dropped.
 const PROGRESS_QUEUE: usize = 16;
@@ -69,45 +67,6 @@ pub(super) struct ServerStream {
     pub(super) closed: CancellationToken,
 }
 
-struct Waiter {
-    id: Option<Value>,
-    answer: oneshot::Sender<Message>,
-}
-
-struct ProgressRoute {
-    token: Value,
-    to: mpsc::Sender<Message>,
-}
-
-struct OpenStream {
-    to: mpsc::Sender<Message>,
-    closed: CancellationToken,
-}
-
-/// Who waits for what.
-#[derive(Default)]
-struct Routes {
-    waiters: Mutex<HashMap<String, Waiter>>,
-    progress: Mutex<HashMap<String, ProgressRoute>>,
-    streams: Mutex<HashMap<String, OpenStream>>,
-}
-
-/// Takes a waiter and its progress away when the request is over, however it ended.
-struct Pending {
-    routes: Arc<Routes>,
-    key: String,
-    token: Option<String>,
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        lock(&self.routes.waiters).remove(&self.key);
-        if let Some(token) = &self.token {
-            lock(&self.routes.progress).remove(token);
-        }
-    }
-}
-
 /// A running server with its proxy's memory.
 pub(super) struct Process {
     legacy: mpsc::Sender<Vec<u8>>,
@@ -124,12 +83,14 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts the server.
-    pub(super) fn start(instance: Instance, session_ttl: Duration) -> Arc<Self> {
+    ///
+    /// `queue` messages may wait for it; a request beyond that fails.
+    pub(super) fn start(instance: Instance, session_ttl: Duration, queue: usize) -> Arc<Self> {
         let ended = CancellationToken::new();
         let routes = Arc::new(Routes::default());
         Arc::new(Self {
-            legacy: connect(Sample::new(instance.clone()), &routes, &ended),
-            modern: connect(Sample::new(instance), &routes, &ended),
+            legacy: connect(Sample::new(instance.clone()), queue, &routes, &ended),
+            modern: connect(Sample::new(instance), queue, &routes, &ended),
             routes,
             sessions: Mutex::default(),
             session_ttl,
@@ -336,12 +297,13 @@ impl Process {
 /// Starts a server and the tasks that carry lines to it and from it.
 fn connect(
     server: Sample,
+    queue: usize,
     routes: &Arc<Routes>,
     ended: &CancellationToken,
 ) -> mpsc::Sender<Vec<u8>> {
     let (theirs, ours) = tokio::io::duplex(PIPE);
     let (from_server, to_server) = tokio::io::split(ours);
-    let (sender, lines) = mpsc::channel(QUEUE);
+    let (sender, lines) = mpsc::channel(queue.max(1));
     let work = async move {
         // The server ends with its connection; nothing waits for how.
         if let Ok(running) = server.serve(theirs).await {
@@ -388,53 +350,6 @@ async fn read_lines(
         if let Some((message, kind)) = Message::parse(&line) {
             routes.deliver(message, kind, answers);
         }
-    }
-}
-
-impl Routes {
-    /// Brings a message of the server to whom it is for.
-    fn deliver(&self, mut message: Message, kind: Kind, answers: &mpsc::WeakSender<Vec<u8>>) {
-        match kind {
-            Kind::Response => {
-                let key = message.id.as_ref().and_then(Value::as_str);
-                let waiter = key.and_then(|key| lock(&self.waiters).remove(key));
-                if let Some(waiter) = waiter {
-                    message.id = waiter.id;
-                    // Its client may be gone.
-                    let _ = waiter.answer.send(message);
-                }
-            }
-            Kind::Request => {
-                let method = message.method.as_deref().unwrap_or_default();
-                let text = format!(
-                    "server-initiated {method} is not supported by the shared streamable proxy; \
-                     requires a per-session backend deployment"
-                );
-                let refusal = Message::error(message.id, -32_601, &text);
-                if let Some(answers) = answers.upgrade() {
-                    let _ = answers.try_send(refusal.encode());
-                }
-            }
-            Kind::Notification => self.notify(message),
-        }
-    }
-
-    fn notify(&self, mut message: Message) {
-        let method = message.method.clone().unwrap_or_default();
-        if method == "notifications/progress" {
-            let params = message.params_object();
-            let token = params.get("progressToken").and_then(Value::as_str);
-            let progress = lock(&self.progress);
-            if let Some(route) = token.and_then(|token| progress.get(token)) {
-                message.restore_progress_token(route.token.clone());
-                let _ = route.to.try_send(message);
-            }
-        } else if method.ends_with("/list_changed") {
-            for stream in lock(&self.streams).values() {
-                let _ = stream.to.try_send(message.clone());
-            }
-        }
-        // Everything else, log messages above all, could be somebody else's.
     }
 }
 

@@ -14,18 +14,11 @@ use uuid::Uuid;
 
 use super::disconnect::{Board, Watch};
 use super::process::{Era, Exchange, Failure, Process, ServerStream, empty_result};
+use super::revision::{MODERN, classify};
 use super::rpc::{Kind, Message};
 use crate::net::Cut;
 use crate::record::Recorded;
 use crate::reply;
-
-/// The one revision without sessions.
-const MODERN: &str = "2026-07-28";
-
-/// `_meta` keys whose presence claims [`MODERN`].
-const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// What the handlers need to know of their workload.
 pub(super) struct Proxy {
@@ -33,11 +26,20 @@ pub(super) struct Proxy {
     pub(super) board: Arc<Board>,
     pub(super) request_timeout: Duration,
     pub(super) keep_alive: Duration,
+    /// Whether the session of an `initialize` is for the server to choose.
+    pub(super) transparent: bool,
 }
 
 impl Proxy {
     /// Serves a request that authentication has let through.
     pub(super) async fn serve(&self, request: &Recorded) -> Response<Body> {
+        let modern = request.header("mcp-protocol-version") == Some(MODERN);
+        if self.transparent && modern && request.method != Method::POST {
+            let mut response =
+                reply::go_error(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
+            reply::set(&mut response, "allow", "POST, OPTIONS");
+            return response;
+        }
         match request.method {
             Method::POST => self.post(request).await,
             Method::GET => self.get(request),
@@ -65,11 +67,11 @@ impl Proxy {
         let version = request.header("mcp-protocol-version").unwrap_or_default();
         let era = match classify(&message, version) {
             Ok(era) => era,
-            Err(refusal) => return refusal.answer(message.id),
+            Err(refusal) => return refusal.answer(message.id.as_ref()),
         };
         let (session, announce) = match self.session(&message, era, given) {
             Ok(session) => session,
-            Err(response) => return response,
+            Err(response) => return *response,
         };
         let streaming = request
             .header("accept")
@@ -105,8 +107,10 @@ impl Proxy {
         message: &Message,
         era: Era,
         given: Option<&str>,
-    ) -> Result<(String, bool), Response<Body>> {
+    ) -> Result<(String, bool), Box<Response<Body>>> {
         let initialize = message.method.as_deref() == Some("initialize");
+        // The transparent proxy takes the header off a handshake.
+        let given = given.filter(|_| !(initialize && self.transparent));
         match given {
             _ if era == Era::Modern => Ok((Uuid::new_v4().to_string(), false)),
             None => {
@@ -122,16 +126,18 @@ impl Proxy {
                     return Ok((session.to_owned(), false));
                 }
                 if let Err(error) = Uuid::parse_str(session) {
-                    return Err(reply::go_error(
+                    let text =
+                        format!("Failed to create session: invalid session ID format: {error}");
+                    return Err(Box::new(reply::go_error(
                         StatusCode::INTERNAL_SERVER_ERROR,
-                        &format!("Failed to create session: invalid session ID format: {error}"),
-                    ));
+                        &text,
+                    )));
                 }
                 self.process.open_session(session);
                 Ok((session.to_owned(), false))
             }
             Some(session) if self.process.knows_session(session) => Ok((session.to_owned(), false)),
-            Some(_) => Err(session_not_found(message.id.as_ref())),
+            Some(_) => Err(Box::new(session_not_found(message.id.as_ref()))),
         }
     }
 
@@ -163,12 +169,6 @@ impl Proxy {
         id: Option<Value>,
         watch: Watch,
     ) -> impl Stream<Item = Result<Bytes, Cut>> + use<> {
-        struct Answering {
-            exchange: Exchange,
-            id: Option<Value>,
-            deadline: Instant,
-            watch: Watch,
-        }
         let answering = Answering {
             exchange,
             id,
@@ -211,11 +211,6 @@ impl Proxy {
         if !self.process.knows_session(session) {
             return session_not_found(None);
         }
-        struct Listening {
-            stream: ServerStream,
-            keep_alive: Interval,
-            watch: Watch,
-        }
         let listening = Listening {
             stream: self.process.open_stream(session),
             keep_alive: interval_at(Instant::now() + self.keep_alive, self.keep_alive),
@@ -255,6 +250,21 @@ impl Proxy {
         self.process.close_session(session);
         reply::empty(StatusCode::NO_CONTENT)
     }
+}
+
+/// A request whose answer is streamed.
+struct Answering {
+    exchange: Exchange,
+    id: Option<Value>,
+    deadline: Instant,
+    watch: Watch,
+}
+
+/// A standalone stream.
+struct Listening {
+    stream: ServerStream,
+    keep_alive: Interval,
+    watch: Watch,
 }
 
 /// Waits for the next report, for ever if there will be none.
@@ -321,116 +331,4 @@ fn batch() -> Response<Body> {
              2025-06-18)",
         ),
     )
-}
-
-/// Why a request that claims the modern revision is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Refusal {
-    code: i64,
-    text: String,
-    data: Value,
-}
-
-impl Refusal {
-    fn answer(self, id: Option<Value>) -> Response<Body> {
-        let body = json!({
-            "error": {"code": self.code, "data": self.data, "message": self.text},
-            "id": id,
-            "jsonrpc": "2.0",
-        });
-        reply::json(StatusCode::BAD_REQUEST, "application/json", &body)
-    }
-}
-
-/// Tells the two revisions apart. The body decides; the header only has to agree with it.
-fn classify(message: &Message, header: &str) -> Result<Era, Refusal> {
-    let method = message.method.as_deref().unwrap_or_default();
-    if method == "initialize" {
-        return Ok(Era::Legacy);
-    }
-    let meta = message.meta();
-    let claimed = [META_VERSION, META_CLIENT, META_CAPABILITIES]
-        .iter()
-        .any(|key| meta.contains_key(*key));
-    if !claimed && header != MODERN {
-        return Ok(Era::Legacy);
-    }
-    let version = meta.get(META_VERSION).and_then(Value::as_str);
-    let Some(version) = version.filter(|version| !version.is_empty()) else {
-        let data = if header.is_empty() {
-            json!({})
-        } else {
-            json!({"header": header})
-        };
-        return Err(Refusal {
-            code: -32_602,
-            text: format!("request carries a Modern signal but no valid {META_VERSION} in _meta"),
-            data,
-        });
-    };
-    if version != MODERN {
-        return Err(Refusal {
-            code: -32_022,
-            text: format!("unsupported MCP protocol version \"{version}\" (supported: [{MODERN}])"),
-            data: json!({"requested": version, "supported": [MODERN]}),
-        });
-    }
-    if !header.is_empty() && header != version {
-        return Err(Refusal {
-            code: -32_020,
-            text: format!(
-                "MCP-Protocol-Version header \"{header}\" does not match _meta protocol version \
-                 \"{version}\""
-            ),
-            data: json!({"body": version, "header": header}),
-        });
-    }
-    if !meta.get(META_CAPABILITIES).is_some_and(Value::is_object) {
-        return Err(Refusal {
-            code: -32_021,
-            text: "request _meta is missing required client capabilities: map[]".to_owned(),
-            data: json!({"requiredCapabilities": {}}),
-        });
-    }
-    Ok(Era::Modern)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(method: &str, meta: &Value, header: &str, expected: Result<Era, i64>) {
-        let text = json!({
-            "jsonrpc": "2.0", "id": 1, "method": method, "params": {"_meta": meta},
-        });
-        let (message, _) = Message::parse(text.to_string().as_bytes()).unwrap();
-        let found = classify(&message, header).map_err(|refusal| refusal.code);
-        assert_eq!(found, expected, "{method} {meta} {header}");
-    }
-
-    #[test]
-    fn the_revision_follows_from_meta_and_header() {
-        let modern = json!({META_VERSION: MODERN, META_CAPABILITIES: {}});
-        check("tools/list", &json!({}), "", Ok(Era::Legacy));
-        check("tools/list", &json!({}), "2025-11-25", Ok(Era::Legacy));
-        check("tools/list", &json!({}), "2999-01-01", Ok(Era::Legacy));
-        check("tools/list", &modern, MODERN, Ok(Era::Modern));
-        check("tools/list", &modern, "", Ok(Era::Modern));
-        check("initialize", &modern, MODERN, Ok(Era::Legacy));
-        check("tools/list", &modern, "2025-11-25", Err(-32_020));
-        check(
-            "tools/list",
-            &json!({META_VERSION: MODERN}),
-            MODERN,
-            Err(-32_021),
-        );
-        check(
-            "tools/list",
-            &json!({META_VERSION: "2027-01-01"}),
-            "",
-            Err(-32_022),
-        );
-        check("tools/list", &json!({}), MODERN, Err(-32_602));
-        check("tools/list", &json!({META_CLIENT: {}}), "", Err(-32_602));
-    }
 }

@@ -6,34 +6,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Body;
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use serde_json::json;
-
-use super::auth::{Guard, Oidc, admits_origin};
-use super::disconnect::{Board, Disconnect, Watch};
-use super::fault::{self, Fault, Faults};
+use super::auth::{Guard, Oidc};
+use super::disconnect::Disconnect;
+use super::fault::{Fault, Faults};
 use super::process::Process;
-use super::streamable::Proxy;
-use crate::clock::{Clock, rfc3339};
+use super::proxy::{Inner, Kind};
+use crate::clock::Clock;
 use crate::mcp::Instance;
-use crate::net::{Answer, Cut, Handler, Server, lock};
+use crate::net::{Handler, Server, lock};
 use crate::record::{Log, Recorded};
-use crate::reply::{self, ReadError};
-
-/// Longest request body.
-const BODY_LIMIT: usize = 8 << 20;
-
-/// Which of ToolHive's proxies stands before the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kind {
-    /// A server on standard input and output: MCP is at `/mcp` and nowhere else.
-    #[default]
-    Stdio,
-    /// A server that speaks HTTP itself: every path is passed on to it.
-    Transparent,
-}
 
 /// Settings of a workload that is about to start.
 #[derive(Debug)]
@@ -42,11 +23,13 @@ pub struct Builder {
     replica: String,
     kind: Kind,
     oidc: Option<Oidc>,
+    names_itself: bool,
     port: u16,
-    idle: Duration,
+    idle: Option<Duration>,
     keep_alive: Duration,
     request_timeout: Duration,
     session_ttl: Duration,
+    queue: usize,
 }
 
 impl Builder {
@@ -71,6 +54,13 @@ impl Builder {
         self
     }
 
+    /// Names its own MCP endpoint as the resource, whatever [`Oidc::resource_url`] says.
+    #[must_use]
+    pub fn names_itself(mut self) -> Self {
+        self.names_itself = true;
+        self
+    }
+
     /// Sets the port, any free one otherwise.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
@@ -78,10 +68,11 @@ impl Builder {
         self
     }
 
-    /// Sets after what time an idle connection is closed; 30 s otherwise.
+    /// Sets after what time an idle connection is closed; otherwise 30 s, or 120 s before a server
+    /// that speaks HTTP itself.
     #[must_use]
     pub fn idle(mut self, idle: Duration) -> Self {
-        self.idle = idle;
+        self.idle = Some(idle);
         self
     }
 
@@ -106,6 +97,14 @@ impl Builder {
         self
     }
 
+    /// Sets how many messages may wait for the server behind the proxy; 100 otherwise, as in
+    /// ToolHive, where a request beyond that gets `500`. A benchmark needs more.
+    #[must_use]
+    pub fn queue(mut self, messages: usize) -> Self {
+        self.queue = messages;
+        self
+    }
+
     /// Starts the workload.
     ///
     /// # Errors
@@ -116,7 +115,7 @@ impl Builder {
         reason = "needs a runtime, and says so like the other stand-ins"
     )]
     pub async fn start(self) -> io::Result<Workload> {
-        let guard = match self.oidc {
+        let mut guard = match self.oidc {
             Some(oidc) => Some(Guard::new(oidc).map_err(io::Error::other)?),
             None => None,
         };
@@ -125,10 +124,17 @@ impl Builder {
             replica: self.replica.clone(),
             generation,
         };
-        let process = Process::start(instance(1), self.session_ttl);
+        let idle = self.idle.unwrap_or(match self.kind {
+            Kind::Stdio => Duration::from_secs(30),
+            Kind::Transparent => Duration::from_secs(120),
+        });
+        let process = Process::start(instance(1), self.session_ttl, self.queue);
         let mut inner = None;
         let (name, replica, kind) = (self.name.clone(), self.replica.clone(), self.kind);
-        let server = Server::reserve(self.port, self.idle, |address| {
+        let server = Server::reserve(self.port, idle, |address| {
+            if let Some(guard) = guard.as_mut().filter(|_| self.names_itself) {
+                guard.set_resource_url(format!("http://{address}/mcp"));
+            }
             let made = Arc::new(Inner {
                 name,
                 replica,
@@ -138,6 +144,7 @@ impl Builder {
                 keep_alive: self.keep_alive,
                 request_timeout: self.request_timeout,
                 session_ttl: self.session_ttl,
+                queue: self.queue,
                 process: Mutex::new(process),
                 generation: AtomicU32::new(1),
                 faults: Faults::default(),
@@ -156,172 +163,6 @@ impl Builder {
     }
 }
 
-struct Inner {
-    name: String,
-    replica: String,
-    kind: Kind,
-    address: SocketAddr,
-    guard: Option<Guard>,
-    keep_alive: Duration,
-    request_timeout: Duration,
-    session_ttl: Duration,
-    process: Mutex<Arc<Process>>,
-    generation: AtomicU32,
-    faults: Faults,
-    log: Log,
-    board: Arc<Board>,
-    clock: Clock,
-}
-
-impl Inner {
-    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        let (recorded, outcome) = reply::read(request, BODY_LIMIT).await;
-        self.log.push(recorded.clone());
-        match recorded.path.as_str() {
-            "/health" => return self.health(&recorded).await,
-            "/metrics" => {
-                return Ok(reply::go_error(
-                    StatusCode::NOT_FOUND,
-                    "Prometheus metrics are not enabled; start with \
-                     --otel-enable-prometheus-metrics-path",
-                ));
-            }
-            path if path.starts_with("/.well-known/") => return Ok(self.well_known(path)),
-            "/mcp" => {}
-            _ if self.kind == Kind::Transparent => {}
-            _ => return Ok(reply::go_error(StatusCode::NOT_FOUND, "404 page not found")),
-        }
-        match outcome {
-            Ok(()) => {}
-            Err(ReadError::TooLarge) => {
-                return Ok(reply::go_error(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "Request Entity Too Large",
-                ));
-            }
-            Err(ReadError::Broken) => return Err(Cut),
-        }
-        self.with_fault(&recorded).await
-    }
-
-    async fn with_fault(&self, request: &Recorded) -> Answer {
-        match self.faults.take(false) {
-            None => Ok(self.mcp(request).await),
-            Some(Fault::Hang) => {
-                let session = request.header("mcp-session-id").map(str::to_owned);
-                let _watch = Watch::new(&self.board, request.method.clone(), session);
-                std::future::pending().await
-            }
-            Some(Fault::Cut) => Err(Cut),
-            Some(Fault::SlowFirstByte(delay)) => {
-                tokio::time::sleep(delay).await;
-                Ok(self.mcp(request).await)
-            }
-            Some(Fault::CutAfter(bytes)) => Ok(fault::cut_after(self.mcp(request).await, bytes)),
-            Some(Fault::Torn) => Ok(fault::torn(self.mcp(request).await)),
-            Some(Fault::Unauthorized) => Ok(match &self.guard {
-                Some(guard) => guard.refuse_anyway(),
-                None => reply::empty(StatusCode::UNAUTHORIZED),
-            }),
-            Some(Fault::Status(status)) => Ok(reply::empty(
-                StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
-            )),
-            // Never taken for MCP.
-            Some(Fault::Degraded | Fault::HealthHangs | Fault::ManagementHealth) => Err(Cut),
-        }
-    }
-
-    async fn mcp(&self, request: &Recorded) -> Response<Body> {
-        if !admits_origin(request, self.address) {
-            return reply::json(
-                StatusCode::FORBIDDEN,
-                "application/json",
-                &json!({
-                    "error": {"code": -32_600, "message": "Origin not allowed"},
-                    "jsonrpc": "2.0",
-                }),
-            );
-        }
-        if let Some(guard) = &self.guard
-            && let Some(refusal) = guard.refuse(request).await
-        {
-            return refusal;
-        }
-        let process = Arc::clone(&lock(&self.process));
-        let proxy = Proxy {
-            process,
-            board: Arc::clone(&self.board),
-            request_timeout: self.request_timeout,
-            keep_alive: self.keep_alive,
-        };
-        proxy.serve(request).await
-    }
-
-    async fn health(&self, request: &Recorded) -> Answer {
-        if request.method != Method::GET {
-            return Ok(reply::go_error(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "Method not allowed",
-            ));
-        }
-        let timestamp = rfc3339(self.clock.now());
-        let body = match self.faults.take(true) {
-            Some(Fault::HealthHangs) => std::future::pending().await,
-            Some(Fault::ManagementHealth) => {
-                let mut response = reply::empty(StatusCode::NO_CONTENT);
-                reply::set(
-                    &mut response,
-                    "x-toolhive-nonce",
-                    "5f1d7a9c3b2e4d6f8091a2b3c4d5e6f7",
-                );
-                return Ok(response);
-            }
-            Some(Fault::Degraded) => format!(
-                "{{\"status\":\"degraded\",\"timestamp\":\"{timestamp}\",\
-                 \"transport\":\"streamable-http\",\
-                 \"mcp\":{{\"available\":false,\"error\":\"connection refused\",\
-                 \"last_checked\":\"{timestamp}\"}}}}\n"
-            ),
-            _ => format!(
-                "{{\"status\":\"healthy\",\"timestamp\":\"{timestamp}\",\
-                 \"transport\":\"streamable-http\"}}\n"
-            ),
-        };
-        Ok(reply::typed(StatusCode::OK, "application/json", body))
-    }
-
-    fn well_known(&self, path: &str) -> Response<Body> {
-        let not_found = || {
-            reply::typed(
-                StatusCode::NOT_FOUND,
-                "application/json",
-                "{\"error\":\"not_found\"}\n",
-            )
-        };
-        let rest = path.strip_prefix("/.well-known/oauth-protected-resource");
-        let is_metadata = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let Some(guard) = self.guard.as_ref().filter(|_| is_metadata) else {
-            return not_found();
-        };
-        let oidc = guard.oidc();
-        let Some(resource) = &oidc.resource_url else {
-            return reply::empty(StatusCode::NOT_FOUND);
-        };
-        let mut response = reply::json(
-            StatusCode::OK,
-            "application/json",
-            &json!({
-                "resource": resource,
-                "authorization_servers": [oidc.issuer],
-                "bearer_methods_supported": ["header"],
-                "scopes_supported": ["openid"],
-            }),
-        );
-        reply::set(&mut response, "access-control-allow-origin", "*");
-        response
-    }
-}
-
 /// A running workload. Dropping it kills it.
 pub struct Workload {
     inner: Arc<Inner>,
@@ -337,11 +178,13 @@ impl Workload {
             replica: "1".to_owned(),
             kind: Kind::default(),
             oidc: None,
+            names_itself: false,
             port: 0,
-            idle: Duration::from_secs(30),
+            idle: None,
             keep_alive: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
             session_ttl: Duration::from_secs(2 * 3_600),
+            queue: 100,
         }
     }
 
@@ -391,7 +234,8 @@ impl Workload {
             replica: self.inner.replica.clone(),
             generation,
         };
-        *lock(&self.inner.process) = Process::start(instance, self.inner.session_ttl);
+        *lock(&self.inner.process) =
+            Process::start(instance, self.inner.session_ttl, self.inner.queue);
         self.server.up()
     }
 

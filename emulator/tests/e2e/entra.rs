@@ -711,7 +711,7 @@ async fn faults_do_what_they_say() {
         Fault::SlowBody(Duration::from_millis(50)),
         1,
     );
-    refuses(&send(post()).await, 400, "unsupported_grant_type", 70_003);
+    refuses(&send(post()).await, 400, "invalid_request", 900_144);
 
     let code = code(&entra, &[]).await;
     entra.fail(Endpoint::Token, Fault::NoIdToken, 1);

@@ -20,6 +20,16 @@ pub(crate) fn client() -> reqwest::Client {
         .unwrap()
 }
 
+/// Waits until something holds, for as long as there is patience.
+pub(crate) async fn eventually(holds: impl AsyncFn() -> bool) {
+    let reached = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.unwrap();
+}
+
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Seen {

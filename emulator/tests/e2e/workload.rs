@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use mcp_gateway_emulator::toolhive::{Fault, Workload};
+use mcp_gateway_emulator::toolhive::{Fault, Kind, Workload};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -235,7 +235,7 @@ async fn a_body_over_8_mib_gets_413() {
 #[tokio::test]
 async fn a_server_that_is_too_slow_times_out_in_two_ways() {
     let workload = Workload::builder("github")
-        .request_timeout(Duration::from_millis(100))
+        .request_timeout(Duration::from_millis(500))
         .start()
         .await
         .unwrap();
@@ -271,10 +271,10 @@ async fn progress_comes_before_its_answer_under_the_clients_token() {
         .map(|data| serde_json::from_str(data).unwrap())
         .collect();
     assert_eq!(messages.len(), 4);
-    for (step, message) in messages[..3].iter().enumerate() {
+    for (step, message) in [1.0, 2.0, 3.0].into_iter().zip(&messages) {
         assert_eq!(message["method"], "notifications/progress");
         assert_eq!(message["params"]["progressToken"], 99);
-        assert_eq!(message["params"]["progress"], json!((step + 1) as f64));
+        assert_eq!(message["params"]["progress"], json!(step));
     }
     assert_eq!(messages[3]["id"], 5);
 }
@@ -542,4 +542,86 @@ async fn faults_do_what_they_say() {
         post(&workload, Some(&session), BOTH, &echo).await.status,
         200
     );
+}
+
+#[tokio::test]
+async fn a_transparent_proxy_serves_every_path_and_adopts_no_session() {
+    let workload = Workload::builder("notion")
+        .kind(Kind::Transparent)
+        .start()
+        .await
+        .unwrap();
+    let at = |path: &str| format!("http://{}{path}", workload.address());
+    let handshake = client()
+        .post(at("/v2/mcp"))
+        .header("mcp-session-id", UNKNOWN)
+        .header("authorization", "Bearer x")
+        .body(INITIALIZE);
+    let seen = send(handshake).await;
+    assert_eq!(seen.status, 200);
+    assert_ne!(seen.header("mcp-session-id").unwrap(), UNKNOWN);
+    assert!(workload.saw(|request| request.header("authorization") == Some("Bearer x")));
+    let seen = post(&workload, Some(UNKNOWN), BOTH, &call(1, "fail", &json!({}))).await;
+    assert_eq!(seen.status, 404);
+    let modern = client()
+        .get(at("/mcp"))
+        .header("mcp-protocol-version", "2026-07-28");
+    let seen = send(modern).await;
+    assert_eq!(
+        (seen.status, seen.header("allow")),
+        (405, Some("POST, OPTIONS"))
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_used_is_forgotten() {
+    let workload = Workload::builder("github")
+        .session_ttl(Duration::from_millis(50))
+        .start()
+        .await
+        .unwrap();
+    let session = session(&workload).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let seen = post(
+        &workload,
+        Some(&session),
+        BOTH,
+        &call(1, "fail", &json!({})),
+    )
+    .await;
+    assert_eq!(seen.status, 404);
+}
+
+#[tokio::test]
+async fn one_client_never_gets_the_answer_of_another() {
+    let workload = github().await;
+    session(&workload).await;
+    let calls = (0..50).map(|number| {
+        let text = format!("{number}");
+        let body = call(1, "echo", &json!({"text": text}));
+        let workload = &workload;
+        async move {
+            let seen = post(workload, None, "application/json", &body).await;
+            assert_eq!(seen.json()["result"]["content"][0]["text"], text.as_str());
+        }
+    });
+    futures::future::join_all(calls).await;
+}
+
+#[tokio::test]
+async fn a_hanging_server_is_healthy_to_look_at() {
+    let workload = github().await;
+    let session = session(&workload).await;
+    workload.fault(Fault::Hang);
+    let body = call(1, "fail", &json!({}));
+    let asking = post(&workload, Some(&session), BOTH, &body);
+    let arrived = workload.wait_for(PATIENCE, |request| request.body == body);
+    tokio::select! {
+        answer = asking => panic!("{answer:?}"),
+        arrived = arrived => assert!(arrived.is_some()),
+    }
+    let url = format!("http://{}/health", workload.address());
+    assert_eq!(send(client().get(url)).await.status, 200);
+    let left = |seen: &[mcp_gateway_emulator::toolhive::Disconnect]| !seen.is_empty();
+    assert!(workload.wait_for_disconnects(PATIENCE, left).await);
 }

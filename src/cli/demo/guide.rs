@@ -11,18 +11,14 @@ pub(super) fn text(system: &System) -> String {
         [first, second, ..] => (first.as_str(), second.as_str()),
         _ => ("", ""),
     };
-    let backends: String = system
+    let backends = system
         .workloads()
         .iter()
-        .map(|workload| {
-            format!(
-                "    {:<10} {} at {}\n",
-                workload.name(),
-                workload.replica(),
-                workload.address()
-            )
-        })
-        .collect();
+        .fold(String::new(), |text, workload| {
+            let (name, replica, address) =
+                (workload.name(), workload.replica(), workload.address());
+            format!("{text}    {name:<10} {replica} at {address}\n")
+        });
     let (entra, admin) = (system.entra().authority(), system.admin());
     let config = system.config_file();
     let config = config.display();

@@ -74,7 +74,8 @@ impl System {
                 workloads.push(workload);
             }
         }
-        let text = configuration(port, &directory, &entra, &workloads);
+        let log = if options.check { "off" } else { "stderr" };
+        let text = configuration(port, &directory, log, &entra, &workloads);
         let file = directory.join("gateway.yaml");
         fs::write(&file, text).map_err(|e| failed("the configuration cannot be written", e))?;
         let gateway = start_gateway(&file, catalog, socket)?;
@@ -143,7 +144,7 @@ impl System {
 
 fn start_gateway(file: &Path, catalog: &Catalog, socket: TcpListener) -> Result<Running, String> {
     let loaded = config::load(file, &|_| None, catalog).map_err(|problems| problems.to_string())?;
-    let server = Server::build(loaded.gateway).map_err(|problems| {
+    let server = Server::build(&loaded.gateway).map_err(|problems| {
         let found = problems.into_iter().map(|problem| ("", problem));
         loaded.source.problems(found).to_string()
     })?;
@@ -152,7 +153,13 @@ fn start_gateway(file: &Path, catalog: &Catalog, socket: TcpListener) -> Result<
         .map_err(|error| error.to_string())
 }
 
-fn configuration(port: u16, directory: &Path, entra: &Entra, workloads: &[Workload]) -> String {
+fn configuration(
+    port: u16,
+    directory: &Path,
+    access_log: &str,
+    entra: &Entra,
+    workloads: &[Workload],
+) -> String {
     use std::fmt::Write;
     let (directory, authority) = (directory.display(), entra.authority());
     let (tenant, client_id) = (entra.tenant(), entra.client_id());
@@ -163,7 +170,7 @@ listeners:
   - address: 127.0.0.1:{port}
     tls: {{ certificates: [{{ certificate: {directory}/localhost.pem, key: {directory}/localhost.key }}] }}
 admin: {{ address: 127.0.0.1:0 }}
-access_log: stderr
+access_log: {access_log}
 authorization_server:
   entra: {{ tenant: {tenant}, client_id: {client_id}, bearer: id_token, authority: \"{authority}\" }}
 sessions: {{ state_directory: {directory} }}

@@ -1,0 +1,13 @@
+//! The gateway as its users see it: real sockets, real tokens, stand-ins for Entra ID and ToolHive.
+//!
+//! Every test builds a [`world::World`] of its own on free ports, so that all run side by side.
+
+#[cfg(test)]
+mod identity;
+mod forwarding;
+#[cfg(test)]
+mod oauth;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
+mod world;
