@@ -2,12 +2,17 @@
 //!
 //! Every test builds a [`world::World`] of its own on free ports, so that all run side by side.
 
+mod forwarding;
 #[cfg(test)]
 mod identity;
-mod forwarding;
+#[cfg(test)]
+mod listeners;
 #[cfg(test)]
 mod oauth;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod toolhive_api;
+mod upstreams;
 #[cfg(test)]
 mod world;
