@@ -2,6 +2,7 @@
 //!
 //! Every test builds a [`world::World`] of its own on free ports, so that all run side by side.
 
+#[cfg(test)]
 mod forwarding;
 #[cfg(test)]
 mod identity;
@@ -13,6 +14,7 @@ mod oauth;
 mod sessions;
 #[cfg(test)]
 mod toolhive_api;
+#[cfg(test)]
 mod upstreams;
 #[cfg(test)]
 mod world;

@@ -17,6 +17,7 @@ pub(crate) mod mcp;
 mod scripted;
 
 use std::{
+    fmt::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::Deref,
     time::Duration,
@@ -269,7 +270,7 @@ impl Builder {
     /// Adds a route as YAML: `"{path: /hello, filters: [{respond: {status: 200}}]}"`. `{authority}`
     /// is where the tenant listens, `{tenant}` its id.
     pub(crate) fn yaml_route(mut self, route: &str) -> Self {
-        self.routes.push_str(&format!("  - {route}\n"));
+        writeln!(self.routes, "  - {route}").unwrap();
         self
     }
 
@@ -304,14 +305,18 @@ impl Builder {
                 workloads.push(workload);
             }
             let (name, backends) = (&upstream.name, backends.join(", "));
-            upstreams.push_str(&format!(
-                "  {name}: {{ backends: [{backends}], health_check: {{ {} }} }}\n",
+            writeln!(
+                upstreams,
+                "  {name}: {{ backends: [{backends}], health_check: {{ {} }} }}",
                 self.health_check
-            ));
+            )
+            .unwrap();
             for (path, settings) in &upstream.routes {
-                routes.push_str(&format!(
-                    "  - {{ path: {path}, mcp: {{ upstream: {name}, {settings} }} }}\n"
-                ));
+                writeln!(
+                    routes,
+                    "  - {{ path: {path}, mcp: {{ upstream: {name}, {settings} }} }}"
+                )
+                .unwrap();
             }
         }
         routes.push_str(
@@ -329,12 +334,12 @@ impl Builder {
             self.sections,
         );
         if !upstreams.is_empty() {
-            text.push_str(&format!("upstreams:\n{upstreams}"));
+            write!(text, "upstreams:\n{upstreams}").unwrap();
         }
         if routes.is_empty() {
             routes = "  - { path: /hello, filters: [{ respond: { status: 200 } }] }\n".to_owned();
         }
-        text.push_str(&format!("routes:\n{routes}"));
+        write!(text, "routes:\n{routes}").unwrap();
 
         let socket = reserve();
         let port = socket.local_addr().unwrap().port();

@@ -88,7 +88,7 @@ async fn malformed_heads_are_refused_in_words() {
     }
     let endless = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(200_000));
     is_refused(&world, &endless, 431).await;
-    assert!(world.metric_sum("gateway_ingress_refusals_total", "reason=") >= 30.0);
+    assert!(world.count_all("gateway_ingress_refusals_total") >= 30);
     assert_eq!(world.workloads[0].mcp_requests().len(), 0);
     world.session("/mcp", &world.token("alice")).await;
 }
