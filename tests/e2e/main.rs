@@ -3,6 +3,8 @@
 //! Every test builds a [`world::World`] of its own on free ports, so that all run side by side.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod bodies;
 #[cfg(test)]
 mod forwarding;
