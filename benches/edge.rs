@@ -4,6 +4,12 @@
 //! `cargo bench --bench edge`. The `direct` figures are the same requests sent straight to the
 //! upstream: what the machine and the loopback cost.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a bench that cannot run has failed"
+)]
+
 mod bed;
 
 use std::{hint::black_box, net::SocketAddr};

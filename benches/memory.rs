@@ -3,6 +3,8 @@
 //! `cargo bench --bench memory` starts the `mcp-gateway` binary as a process of its own and reads
 //! its resident set before and after; kernel buffers are not in it.
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run has failed")]
+
 mod bed;
 
 use std::{
@@ -16,7 +18,7 @@ use std::{
 
 use bed::{Client, get};
 use mcp_gateway_emulator::entra::Entra;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::pki_types::{CertificateDer, ServerName};
 
 const IDLE: usize = 1000;
 const STREAMS: usize = 200;

@@ -129,10 +129,9 @@ fn read(command: impl FnOnce(&mut dyn Write, &mut dyn Write) -> io::Result<bool>
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     match command(&mut out, &mut err) {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
         // Whoever reads the output has seen enough, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(1),
+        Ok(false) | Err(_) => ExitCode::from(1),
     }
 }
 

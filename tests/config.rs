@@ -1,8 +1,13 @@
 //! The shipped configuration, and what operators read when theirs is broken.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail their test")]
+
 use std::{fs, path::Path};
 
-use mcp_gateway::config::{self, Loaded, Problems, Step};
+use mcp_gateway::{
+    cli::{check, explain},
+    config::{self, Loaded, Problems, Step},
+};
 use mcp_gateway_filters::{Catalog, Problem};
 use proptest::prelude::*;
 
@@ -225,6 +230,11 @@ fn nobody_is_let_in_without_an_authorization_server() {
 }
 
 #[test]
+fn a_protected_route_has_metadata_with_a_path() {
+    check_broken("only-everything");
+}
+
+#[test]
 fn problems_of_a_profile_are_shown_where_its_settings_stand() {
     check_broken("profile");
 }
@@ -248,4 +258,114 @@ fn every_missing_variable_is_named_at_once() {
             "variable `ENTRA_CLIENT_ID` is not set",
         ]
     );
+}
+
+/// Writes a configuration that names no file and no variable.
+fn small() -> tempfile::TempPath {
+    let text = format!(
+        "public_url: https://mcp.example.com
+listeners: [{{ address: 127.0.0.1:8080 }}]
+authorization_server: {{ entra: {{ tenant: {ID}, client_id: {ID} }} }}
+upstreams:
+  github: {{ backends: ['127.0.0.1:9100', '127.0.0.1:9200'] }}
+  toolhive: {{ backends: ['127.0.0.1:8080'] }}
+routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
+toolhive_api: {{ upstream: toolhive, groups: [ops], allow: [GET /api/v1beta/workloads] }}
+"
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    file.into_temp_path()
+}
+
+fn check_explained(method: &str, url: &str, expect: bool, lines: &[&str]) {
+    let (mut out, mut err) = (vec![], vec![]);
+    let request = (&method.parse().unwrap(), &url.parse().unwrap());
+    let answered = explain::request(
+        &small(),
+        &|_| None,
+        &Catalog::builtin(),
+        request,
+        &mut out,
+        &mut err,
+    );
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(answered.unwrap(), expect, "{out}");
+    for line in lines {
+        assert!(out.lines().any(|one| one == *line), "{line}\n in:\n{out}");
+    }
+    assert!(err.is_empty());
+}
+
+#[test]
+fn a_request_is_explained() {
+    let callers = format!("  callers   users of tenant {ID} with a token for {ID}");
+    check_explained(
+        "POST",
+        "https://mcp.example.com/mcp?secret=1",
+        true,
+        &[
+            "POST /mcp",
+            "  route     /mcp",
+            &callers,
+            "  upstream  github (127.0.0.1:9100, 127.0.0.1:9200) as /mcp, with the caller's token, sessions stay on their backend",
+        ],
+    );
+    check_explained(
+        "GET",
+        "/api/v1beta/workloads",
+        true,
+        &[
+            &format!("{callers}, in one of the groups ops"),
+            "  upstream  toolhive (127.0.0.1:8080) with the path as it came, without a token",
+        ],
+    );
+}
+
+#[test]
+fn a_request_that_is_refused_is_explained_too() {
+    let not_listed = "  answer    403: not in the route's list of what may be asked for";
+    check_explained("DELETE", "/api/v1beta/workloads/x", false, &[not_listed]);
+    let wrong_method = "  answer    405: the route takes GET, POST, DELETE, OPTIONS";
+    check_explained("PUT", "/mcp", false, &[wrong_method]);
+}
+
+#[test]
+fn everyone_reaches_the_metadata() {
+    check_explained(
+        "GET",
+        "/.well-known/oauth-authorization-server",
+        true,
+        &["  callers   everyone, without a token"],
+    );
+}
+
+#[test]
+fn check_says_how_it_went() {
+    let run = |file: &Path| {
+        let (mut out, mut err) = (vec![], vec![]);
+        let valid = check::run(file, &|_| None, &Catalog::builtin(), 0, &mut out, &mut err);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (valid.unwrap(), text(out), text(err))
+    };
+    let file = small();
+    let (valid, out, err) = run(&file);
+    assert!(valid && err.is_empty(), "{err}");
+    let verdict = format!(
+        "{} is valid: 1 listener, 2 upstreams, 17 routes",
+        file.display()
+    );
+    assert_eq!(out.lines().last(), Some(verdict.as_str()));
+    assert!(out.contains("note: routes[0].mcp:"), "{out}");
+
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("upstream: github", "upstream: githb")).unwrap();
+    let (valid, out, err) = run(&file);
+    assert!(!valid && out.is_empty(), "{out}");
+    assert!(err.contains(":7:"), "{err}");
+    assert!(err.ends_with("1 problem found\n"), "{err}");
+
+    let (valid, _, err) = run(Path::new("/nowhere/gateway.yaml"));
+    assert!(!valid);
+    assert!(err.contains("cannot be read: No such file"), "{err}");
 }

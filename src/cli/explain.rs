@@ -15,6 +15,7 @@ use crate::{
     },
     oauth,
     router::Router,
+    upstream::BackendConfig,
 };
 
 /// Prints the configuration with every default and profile written out.
@@ -77,8 +78,8 @@ pub fn request(
             &format!("{host} is not the public URL's, {own}"),
         )?;
     }
-    let routes = gateway.routes.iter().zip(&written_out.routes);
-    let router = Router::new(routes.map(|pair| (pair.0.path.clone(), pair)));
+    let pairs = gateway.routes.iter().zip(&written_out.routes);
+    let router = Router::new(pairs.map(|pair| (pair.0.path.clone(), pair)));
     let Some((route, shown)) = router.find(path) else {
         line(out, "answer", "404: no route takes this path")?;
         return Ok(false);
@@ -157,7 +158,7 @@ fn destination(gateway: &Gateway, proxy: &Proxy) -> String {
         .upstreams
         .iter()
         .filter(|(name, _)| *name == proxy.upstream)
-        .flat_map(|(_, upstream)| upstream.backends.iter().map(|backend| backend.address()))
+        .flat_map(|(_, upstream)| upstream.backends.iter().map(BackendConfig::address))
         .collect();
     let path = proxy.path.as_deref().map_or_else(
         || "with the path as it came".to_owned(),

@@ -141,7 +141,7 @@ mod tests {
         let example: String = reference
             .lines()
             .filter_map(|line| line.strip_prefix("    - "))
-            .map(|line| format!("      - {line}\n"))
+            .flat_map(|line| ["      - ", line, "\n"])
             .collect();
         assert!(!example.is_empty(), "{reference}");
         let end = if reference.starts_with("authenticate") {

@@ -57,6 +57,7 @@ pub(super) fn build(
     }
     drafts.extend(draft::toolhive_api(reader));
     let protected = protected(&drafts);
+    refuse_lost_challenges(reader, &drafts, &protected);
     if let (Some(entra), Some(public)) = (around.entra, around.public) {
         let section = "authorization_server.entra";
         let routes = entra.routes(public, &protected);
@@ -104,12 +105,8 @@ fn health() -> oauth::Route {
 fn protected(drafts: &[Draft<'_>]) -> Vec<Protected> {
     let describes = |draft: &Draft<'_>| match &draft.body {
         Body::Mcp(mcp) => Some(mcp.name.clone()),
-        Body::Steps(steps) => steps
-            .children()
-            .filter_map(Named::of)
-            .any(|step| step.name == "authenticate" && !steps::names_metadata(step.settings))
-            .then_some(None),
-        Body::ToolhiveApi(_) | Body::Generated(_) => None,
+        Body::ToolhiveApi(_) => None,
+        _ => relies_on_metadata(draft).then_some(None),
     };
     let mut protected: Vec<Protected> = vec![];
     for draft in drafts {
@@ -123,6 +120,32 @@ fn protected(drafts: &[Draft<'_>]) -> Vec<Protected> {
         }
     }
     protected
+}
+
+/// Says whether the challenge of a route points at a document that is made for it.
+fn relies_on_metadata(draft: &Draft<'_>) -> bool {
+    match &draft.body {
+        Body::Mcp(_) | Body::ToolhiveApi(_) => true,
+        Body::Generated(_) => false,
+        Body::Steps(steps) => steps
+            .children()
+            .filter_map(Named::of)
+            .any(|step| step.name == "authenticate" && !steps::names_metadata(step.settings)),
+    }
+}
+
+/// A route for everything has no path of its own to describe: its challenge points at the root,
+/// which describes another route.
+fn refuse_lost_challenges(reader: &mut Reader<'_>, drafts: &[Draft<'_>], protected: &[Protected]) {
+    if !protected.is_empty() {
+        return;
+    }
+    let lost = |draft: &&Draft<'_>| relies_on_metadata(draft) && draft.path.starts_with('/');
+    for draft in drafts.iter().filter(lost) {
+        let what = "callers without a token would be pointed at metadata that no route publishes";
+        let help = "add an MCP route, or a route with a path of its own that authenticates";
+        reader.problem_help(&draft.section, what, help);
+    }
 }
 
 /// Returns the path that stands for a route in its resource URL; empty for everything.
@@ -266,19 +289,19 @@ fn written_steps(
             return None;
         }
         let path = format!("{section}[{index}]");
-        let built = steps::build(reader, names, node, Written::Here(&path))?;
-        let shown = with_defaults(&built).or_else(|| {
-            let named = Named::of(node)?;
-            let settings = match expanded::shown(named.settings) {
+        let step = steps::build(reader, names, node, Written::Here(&path))?;
+        let shown = with_defaults(&step).or_else(|| {
+            let Named { name, settings } = Named::of(node)?;
+            let settings = match expanded::shown(settings) {
                 map @ Setting::Map(_) => map,
                 _ => Setting::Map(vec![]),
             };
             Some(oauth::Step {
-                name: named.name.to_owned(),
+                name: name.to_owned(),
                 settings,
             })
         })?;
-        Some((built, shown))
+        Some((step, shown))
     });
     all(built)
 }

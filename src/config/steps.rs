@@ -106,7 +106,7 @@ pub(super) fn build(
     node: &Node,
     written: Written<'_>,
 ) -> Option<Step> {
-    let Some(named) = Named::of(node) else {
+    let Some(step) = Named::of(node) else {
         let found = match node.entries() {
             [] => node.describe(),
             entries => {
@@ -119,7 +119,7 @@ pub(super) fn build(
         return None;
     };
     let empty;
-    let settings = if named.is_bare() {
+    let node_of_settings = if step.is_bare() {
         // The bare name is the whole node: its settings are an empty map in the same place.
         empty = Node {
             id: node.id,
@@ -128,30 +128,30 @@ pub(super) fn build(
         };
         &empty
     } else {
-        named.settings
+        step.settings
     };
-    let base = written.settings_path(named.name);
-    let step = Settings {
+    let base = written.settings_path(step.name);
+    let settings = Settings {
         reader,
-        node: settings,
+        node: node_of_settings,
         base: &base,
     };
-    match named.name {
-        "authenticate" => step.authenticate(names),
-        "proxy" => step.proxy(names),
-        "exchange" => step.read::<Exchange>().map(Step::Exchange),
+    match step.name {
+        "authenticate" => settings.authenticate(names),
+        "proxy" => settings.proxy(names),
+        "exchange" => settings.read::<Exchange>().map(Step::Exchange),
         "authorize" | "policy" => {
             reader.push(Located::at(
                 node.at,
                 written.path(),
                 format!(
                     "step `{}` arrives with Cedar at the edge and is not available yet",
-                    named.name
+                    step.name
                 ),
             ));
             None
         }
-        name => step.filter(names, name, node, written),
+        name => settings.filter(names, name, node, written),
     }
 }
 

@@ -30,6 +30,7 @@ pub struct Step {
 
 impl Step {
     /// Writes a step.
+    #[must_use]
     pub fn new<const N: usize>(name: &str, settings: [(&str, Setting); N]) -> Self {
         Self {
             name: name.to_owned(),
@@ -74,6 +75,7 @@ pub enum Setting {
 
 impl Setting {
     /// Writes a map.
+    #[must_use]
     pub fn map<const N: usize>(entries: [(&str, Self); N]) -> Self {
         Self::Map(entries.map(|(key, value)| (key.to_owned(), value)).into())
     }

@@ -58,7 +58,14 @@ pub(super) fn request_head(
             || *name == SESSION
             || (*name == header::AUTHORIZATION && !to.with_token)
             || nominated.contains(name);
-        if !dropped {
+        if dropped {
+            continue;
+        }
+        if *name == header::AUTHORIZATION
+            && let Some(bearer) = usual_bearer(value)
+        {
+            head.append_header(name, bearer)?;
+        } else {
             head.append_header(name, value)?;
         }
     }
@@ -102,6 +109,19 @@ pub(super) fn clean_response_head(head: &mut ResponseHeader, end: bool) -> Resul
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     Ok(())
+}
+
+/// Returns bearer credentials with the scheme as everybody writes it, when it is written otherwise:
+/// its case does not matter (RFC 9110 §11.1), and yet ToolHive takes `Bearer` only.
+fn usual_bearer(value: &HeaderValue) -> Option<HeaderValue> {
+    const SCHEME: &[u8] = b"Bearer ";
+    let (scheme, token) = value.as_bytes().split_at_checked(SCHEME.len())?;
+    if scheme == SCHEME || !scheme.eq_ignore_ascii_case(SCHEME) {
+        return None;
+    }
+    let mut usual = HeaderValue::from_bytes(&[SCHEME, token].concat()).ok()?;
+    usual.set_sensitive(value.is_sensitive());
+    Some(usual)
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -198,6 +218,8 @@ mod tests {
         check("accept", "text/event-stream", Some("text/event-stream"));
         check("mcp-protocol-version", "2025-11-25", Some("2025-11-25"));
         check("authorization", "Bearer t", Some("Bearer t"));
+        check("authorization", "bEARER t", Some("Bearer t"));
+        check("authorization", "Basic t", Some("Basic t"));
         check("x-mine", "1", Some("1"));
     }
 

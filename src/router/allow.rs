@@ -40,6 +40,7 @@ impl Allow {
     }
 }
 
+/// Every method that the gateway takes.
 pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 impl fmt::Display for Allow {

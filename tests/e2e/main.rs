@@ -9,6 +9,10 @@ mod bodies;
 #[cfg(test)]
 mod forwarding;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod listeners;
+#[cfg(test)]
 mod oauth;
 #[cfg(test)]
 mod rmcp;
@@ -16,6 +20,8 @@ mod rmcp;
 mod sessions;
 #[cfg(test)]
 mod streams;
+#[cfg(test)]
+mod toolhive_api;
 #[cfg(test)]
 mod upstreams;
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 }
 
 pub(super) struct Entries<'a> {
-    entries: std::slice::Iter<'a, Entry>,
+    rest: std::slice::Iter<'a, Entry>,
     current: Option<&'a Entry>,
     of: De<'a>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Entries<'a> {
 impl<'a> Entries<'a> {
     pub(super) fn new(entries: &'a [Entry], of: De<'a>) -> Self {
         Self {
-            entries: entries.iter(),
+            rest: entries.iter(),
             current: None,
             of,
         }
@@ -69,7 +69,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     ) -> Result<Option<K::Value>, Error> {
         let track = self.of.track;
         self.current = self
-            .entries
+            .rest
             .find(|entry| !track.pruned.contains(&entry.value.id));
         let Some(entry) = self.current else {
             return Ok(None);

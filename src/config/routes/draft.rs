@@ -52,12 +52,11 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, node: &'a Node, index: usize) ->
     };
     check_keys(reader, entries, &section);
     let base = Path::written(&section);
-    let path = match node.find("path") {
-        Some(path) => reader.read::<String>(path, &base.key("path")),
-        None => {
-            reader.problem(&section, "missing key `path`");
-            None
-        }
+    let path = if let Some(path) = node.find("path") {
+        reader.read::<String>(path, &base.key("path"))
+    } else {
+        reader.problem(&section, "missing key `path`");
+        None
     };
     let path = path
         .filter(|path| is_path(reader, &format!("{section}.path"), path))

@@ -1,0 +1,183 @@
+//! The tenant's keys: rotated, late, and asked for by strangers.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use mcp_gateway_emulator::entra::{Endpoint, Fault};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::world::{PATIENCE, World, mcp, until};
+
+fn fetches(world: &World) -> f64 {
+    world.metric_sum("gateway_key_set_fetches_total", "outcome=")
+}
+
+/// Calls with fresh tokens, several at a time, while `during` runs; every call must succeed.
+async fn nobody_notices(world: &World, during: impl Future<Output = ()>) {
+    let (over, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let client = async || {
+        let session = world.session("/mcp", &world.token("alice")).await;
+        while !over.load(Ordering::Relaxed) {
+            let message = mcp::call(1, "echo", &json!({"text": "x"}));
+            let token = world.token("alice");
+            let answer = world
+                .rpc("/mcp", Some(&token), Some(&session), &message)
+                .await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            calls.fetch_add(1, Ordering::Relaxed);
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let until_over = async {
+        during.await;
+        over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(client(), client(), client(), until_over);
+    assert!(calls.load(Ordering::Relaxed) > 3);
+}
+
+#[tokio::test]
+async fn a_rollover_of_the_signing_key_costs_no_request() {
+    let world = World::usual().await;
+    nobody_notices(&world, async {
+        sleep(Duration::from_millis(150)).await;
+        world.entra.roll_signing_key();
+        sleep(Duration::from_millis(300)).await;
+    })
+    .await;
+}
+
+/// Slower than the others, since it takes keys to be replaced at once the moment that the gateway
+/// may ask for them again: 10 s after it last did.
+#[tokio::test]
+async fn new_keys_every_ten_seconds_cost_no_request() {
+    let world = World::usual().await;
+    let session = world.session("/mcp", &world.token("alice")).await;
+    let since = Instant::now();
+    sleep(Duration::from_millis(9_800)).await;
+    // In flight while the keys change: verified with the old ones, answered after the new ones.
+    let token = world.token("alice");
+    let slow = mcp::call(7, "slow", &json!({"ms": 900}));
+    let in_flight = world.rpc("/mcp", Some(&token), Some(&session), &slow);
+    let rotation = async {
+        let workload = &world.workloads[0];
+        let seen = workload.wait_for(PATIENCE, |request| {
+            String::from_utf8_lossy(&request.body).contains("\"slow\"")
+        });
+        seen.await.unwrap();
+        sleep(Duration::from_millis(10_100).saturating_sub(since.elapsed())).await;
+        world.entra.rotate_keys();
+        let before = fetches(&world);
+        nobody_notices(&world, sleep(Duration::from_millis(200))).await;
+        assert_eq!(fetches(&world), before + 1.0);
+    };
+    let (answer, ()) = tokio::join!(in_flight, rotation);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let after = world
+        .rpc("/mcp", Some(&token), Some(&session), &mcp::initialized())
+        .await;
+    assert_eq!(after.status, 401, "a token of the old keys: {after:?}");
+}
+
+#[tokio::test]
+async fn strangers_cannot_make_the_gateway_ask_for_keys() {
+    let world = World::usual().await;
+    assert_eq!(fetches(&world), 1.0);
+    let forged: Vec<String> = (0..40)
+        .map(|number| {
+            let token = world.entra.token("alice");
+            token.header("kid", format!("unknown-{number}")).build()
+        })
+        .collect();
+    let storm = async |tokens: &[String]| {
+        for token in tokens {
+            let answer = world
+                .rpc("/mcp", Some(token), None, &mcp::initialize())
+                .await;
+            assert_eq!(answer.status, 401, "{answer:?}");
+        }
+    };
+    tokio::join!(
+        storm(&forged[..10]),
+        storm(&forged[10..20]),
+        storm(&forged[20..30]),
+        storm(&forged[30..])
+    );
+    // The first fetch was less than 10 s ago.
+    assert_eq!(fetches(&world), 1.0);
+    assert_eq!(world.entra.requests_to(Endpoint::Keys).len(), 1);
+}
+
+#[tokio::test]
+async fn the_gateway_starts_without_entra_and_needs_no_restart_when_it_is_back() {
+    let world = World::builder()
+        .workload("github")
+        .route("/mcp")
+        .entra_down()
+        .start()
+        .await;
+    let token = world.token("alice");
+    let initialize = mcp::initialize();
+    for _ in 0..3 {
+        let answer = world.rpc("/mcp", Some(&token), None, &initialize).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.header("www-authenticate").is_none(), "{answer:?}");
+        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=10).contains(&wait), "{wait}");
+        assert_eq!(answer.error(), "temporarily_unavailable");
+    }
+    // Whoever has no token is still told where to get one, and everything from memory is served.
+    assert_eq!(world.rpc("/mcp", None, None, &initialize).await.status, 401);
+    for document in [
+        "/.well-known/oauth-protected-resource/mcp",
+        "/.well-known/oauth-authorization-server",
+    ] {
+        assert_eq!(world.get(document).await.status, 200);
+    }
+    assert_eq!(
+        world.metric("gateway_key_set_fetched_timestamp_seconds"),
+        0.0
+    );
+    world.entra.start().unwrap();
+    until("the keys are there", || {
+        world.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
+    })
+    .await;
+    world.session("/mcp", &token).await;
+}
+
+#[tokio::test]
+async fn a_key_set_that_is_none_is_an_outage_and_not_a_verdict() {
+    for fault in [Fault::NotJson, Fault::HalfJson, Fault::Refuse] {
+        let world = World::builder()
+            .workload("github")
+            .route("/mcp")
+            .entra_down()
+            .start()
+            .await;
+        world.entra.fail_always(Endpoint::Keys, fault);
+        world.entra.start().unwrap();
+        let token = world.token("alice");
+        let answer = world
+            .rpc("/mcp", Some(&token), None, &mcp::initialize())
+            .await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn keys_at_hand_outlast_an_outage() {
+    let world = World::usual().await;
+    let session = world.session("/mcp", &world.token("alice")).await;
+    world.entra.stop().await;
+    // Another token, so that no verdict is remembered.
+    let token = world.entra.token("alice").claim("uti", "another").build();
+    let arguments = json!({"text": "hi"});
+    let text = world
+        .call_tool("/mcp", &token, &session, "echo", &arguments)
+        .await;
+    assert_eq!(text, "hi");
+}
