@@ -179,6 +179,7 @@ pub(super) async fn send(
         session.set_keepalive(None);
     }
     call.status = head.status.as_u16();
+    respond::keep_if_drainable(session);
     let empty = body.is_empty() || session.req_header().method == http::Method::HEAD;
     write_head(session, head, empty).await?;
     if !empty {

@@ -36,8 +36,8 @@ async fn a_person_signs_in_and_calls_a_tool() {
         .await;
     assert_eq!(text, "hi");
     assert_eq!(
-        world.metric("gateway_token_exchanges_total{outcome=\"success\"}"),
-        1.0
+        world.count("gateway_token_exchanges_total{outcome=\"success\"}"),
+        1
     );
 }
 

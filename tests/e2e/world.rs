@@ -14,8 +14,10 @@ mod client;
 mod gateway;
 pub(crate) mod log;
 pub(crate) mod mcp;
+mod scripted;
 
 use std::{
+    fmt::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::Deref,
     time::Duration,
@@ -30,6 +32,7 @@ pub(crate) use canned::Canned;
 pub(crate) use certificates::Authority;
 pub(crate) use client::{Answer, Client, exchange, send};
 pub(crate) use gateway::{Gateway, Plan};
+pub(crate) use scripted::{Asked, Scripted};
 
 /// Longer than anything a test waits for on purpose.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -82,6 +85,7 @@ impl World {
             upstreams: vec![],
             certificates: vec![],
             redirect: false,
+            stored_key: false,
             public_url: None,
             health_check: "interval: 500ms, timeout: 1s".to_owned(),
             settings: String::new(),
@@ -129,6 +133,8 @@ impl World {
 struct Upstream {
     name: String,
     replicas: usize,
+    /// Backends that the test runs itself.
+    others: Vec<SocketAddr>,
     routes: Vec<(String, String)>,
 }
 
@@ -141,6 +147,7 @@ pub(crate) struct Builder {
     upstreams: Vec<Upstream>,
     certificates: Vec<Vec<String>>,
     redirect: bool,
+    stored_key: bool,
     public_url: Option<String>,
     health_check: String,
     settings: String,
@@ -154,6 +161,7 @@ impl Builder {
         self.upstreams.push(Upstream {
             name: name.to_owned(),
             replicas: 1,
+            others: vec![],
             routes: vec![],
         });
         self
@@ -166,6 +174,13 @@ impl Builder {
     /// Runs the last workload that often: `a`, `b`, `c`…
     pub(crate) fn replicas(mut self, replicas: usize) -> Self {
         self.last().replicas = replicas;
+        self
+    }
+
+    /// Adds an upstream without workloads, whose backends the test runs itself.
+    pub(crate) fn upstream(mut self, name: &str, backends: &[SocketAddr]) -> Self {
+        self = self.workload(name).replicas(0);
+        self.last().others = backends.to_vec();
         self
     }
 
@@ -234,6 +249,12 @@ impl Builder {
         self
     }
 
+    /// Lets the gateways keep the key of their sessions in a directory that they share.
+    pub(crate) fn stored_key(mut self) -> Self {
+        self.stored_key = true;
+        self
+    }
+
     /// Sets the public URL; where the first gateway listens, otherwise.
     pub(crate) fn public_url(mut self, url: &str) -> Self {
         self.public_url = Some(url.to_owned());
@@ -249,7 +270,7 @@ impl Builder {
     /// Adds a route as YAML: `"{path: /hello, filters: [{respond: {status: 200}}]}"`. `{authority}`
     /// is where the tenant listens, `{tenant}` its id.
     pub(crate) fn yaml_route(mut self, route: &str) -> Self {
-        self.routes.push_str(&format!("  - {route}\n"));
+        writeln!(self.routes, "  - {route}").unwrap();
         self
     }
 
@@ -267,7 +288,8 @@ impl Builder {
         let mut workloads = vec![];
         let (mut upstreams, mut routes) = (String::new(), String::new());
         for upstream in &self.upstreams {
-            let mut backends = vec![];
+            let quoted = |address: &SocketAddr| format!("\"{address}\"");
+            let mut backends: Vec<String> = upstream.others.iter().map(quoted).collect();
             for replica in ('a'..='z').take(upstream.replicas) {
                 let mut workload = Workload::builder(&upstream.name).replica(replica.to_string());
                 if self.oidc {
@@ -279,18 +301,22 @@ impl Builder {
                     });
                 }
                 let workload = (self.shape)(workload).start().await.unwrap();
-                backends.push(format!("\"{}\"", workload.address()));
+                backends.push(quoted(&workload.address()));
                 workloads.push(workload);
             }
             let (name, backends) = (&upstream.name, backends.join(", "));
-            upstreams.push_str(&format!(
-                "  {name}: {{ backends: [{backends}], health_check: {{ {} }} }}\n",
+            writeln!(
+                upstreams,
+                "  {name}: {{ backends: [{backends}], health_check: {{ {} }} }}",
                 self.health_check
-            ));
+            )
+            .unwrap();
             for (path, settings) in &upstream.routes {
-                routes.push_str(&format!(
-                    "  - {{ path: {path}, mcp: {{ upstream: {name}, {settings} }} }}\n"
-                ));
+                writeln!(
+                    routes,
+                    "  - {{ path: {path}, mcp: {{ upstream: {name}, {settings} }} }}"
+                )
+                .unwrap();
             }
         }
         routes.push_str(
@@ -308,12 +334,12 @@ impl Builder {
             self.sections,
         );
         if !upstreams.is_empty() {
-            text.push_str(&format!("upstreams:\n{upstreams}"));
+            write!(text, "upstreams:\n{upstreams}").unwrap();
         }
         if routes.is_empty() {
             routes = "  - { path: /hello, filters: [{ respond: { status: 200 } }] }\n".to_owned();
         }
-        text.push_str(&format!("routes:\n{routes}"));
+        write!(text, "routes:\n{routes}").unwrap();
 
         let socket = reserve();
         let port = socket.local_addr().unwrap().port();
@@ -322,7 +348,13 @@ impl Builder {
             Some(_) => format!("https://localhost:{port}"),
             None => format!("http://127.0.0.1:{port}"),
         });
-        let plan = Plan::new(public_url, &self.certificates, self.redirect, text);
+        let plan = Plan::new(
+            public_url,
+            &self.certificates,
+            self.redirect,
+            self.stored_key,
+            text,
+        );
         let gateway = plan.start(socket);
         if !self.entra_down {
             until("the gateway has keys", || {

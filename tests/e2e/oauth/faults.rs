@@ -45,8 +45,8 @@ async fn redeem_with(fault: Fault) -> (World, Answer) {
     (world, answer)
 }
 
-fn outcome(world: &World, outcome: &str) -> f64 {
-    world.metric(&format!(
+fn outcome(world: &World, outcome: &str) -> u64 {
+    world.count(&format!(
         "gateway_token_exchanges_total{{outcome=\"{outcome}\"}}"
     ))
 }
@@ -63,7 +63,7 @@ async fn not_now_passes_with_its_retry_after() {
         assert_eq!(answer.header("retry-after"), Some("17"));
         assert!(answer.body.contains("AADSTS90033"), "{answer:?}");
         assert_eq!(answer.error(), "temporarily_unavailable");
-        assert_eq!(outcome(&world, "unavailable"), 1.0);
+        assert_eq!(outcome(&world, "unavailable"), 1);
     }
 }
 
@@ -77,7 +77,7 @@ async fn other_failures_of_the_server_become_502() {
         let (world, answer) = redeem_with(fault).await;
         is_error(&answer, 502, "server_error");
         assert!(!answer.body.contains("AADSTS"), "{answer:?}");
-        assert_eq!(outcome(&world, "server_error"), 1.0);
+        assert_eq!(outcome(&world, "server_error"), 1);
     }
 }
 
@@ -101,7 +101,7 @@ async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_configured() 
     for fault in [Fault::Hang, Fault::SlowBody(Duration::from_secs(5))] {
         let (world, answer) = redeem_with(fault).await;
         is_error(&answer, 504, "server_error");
-        assert_eq!(outcome(&world, "timeout"), 1.0);
+        assert_eq!(outcome(&world, "timeout"), 1);
     }
 }
 
@@ -142,7 +142,7 @@ async fn entra_that_is_gone_is_an_error_and_comes_back() {
     let code = flow.code(&[]).await.unwrap();
     world.entra.stop().await;
     is_error(&flow.redeem(&code, &[]).await, 502, "server_error");
-    assert_eq!(outcome(&world, "unreachable"), 1.0);
+    assert_eq!(outcome(&world, "unreachable"), 1);
     world.entra.start().unwrap();
     assert_eq!(flow.redeem(&code, &[]).await.status, 200);
 }

@@ -138,8 +138,8 @@ impl<'a> Flow<'a> {
 
 /// Replaces or adds parameters; an empty value removes one.
 fn merge<'a>(base: Pairs<'a>, changes: Pairs<'a>) -> Vec<(&'a str, &'a str)> {
-    let changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
-    let kept = base.iter().filter(|(name, _)| !changed(name));
+    let named = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
+    let kept = base.iter().filter(|(name, _)| !named(name));
     let new = changes.iter().filter(|(_, value)| !value.is_empty());
     kept.chain(new).copied().collect()
 }

@@ -46,9 +46,10 @@ impl Client {
                 builder
             }
         };
-        let base = match tls {
-            true => format!("https://localhost:{}", address.port()),
-            false => format!("http://{address}"),
+        let base = if tls {
+            format!("https://localhost:{}", address.port())
+        } else {
+            format!("http://{address}")
         };
         Self {
             address,
