@@ -160,21 +160,19 @@ async fn it_opens_a_new_session_when_its_workload_restarts() {
 
 #[tokio::test]
 async fn it_does_not_notice_that_the_gateway_restarts() {
-    let world = two_workloads().await;
+    let mut world = two_workloads().await;
     let client = connect(&world, "/mcp").await;
     let before = instance(&client).await;
-    let token = client.bearer().await.unwrap();
-    // Its session is good at any gateway with the same key, and so is its token.
-    let other = world.gateway();
-    until("the other one has keys", || {
-        other.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
-    })
-    .await;
-    let session = other.session("/mcp", &token).await;
-    let text = world
-        .call_tool("/mcp", &token, &session, "instance", &json!({}))
-        .await;
-    let here: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(here["workload"], before["workload"]);
+    let sessions = |world: &World| -> usize {
+        let workloads = world.workloads.iter();
+        workloads.map(|workload| workload.sessions().len()).sum()
+    };
+    assert_eq!(sessions(&world), 1);
+    for _ in 0..3 {
+        world.restart_gateway().await;
+        assert_eq!(instance(&client).await, before);
+    }
+    assert_eq!(sessions(&world), 1, "it never had to open another");
     client.close().await;
+    until("the session is over", || sessions(&world) == 0).await;
 }

@@ -316,10 +316,7 @@ async fn a_drain_ends_streams_with_a_whole_last_chunk() {
         world.token("alice"),
         body.len()
     );
-    until("it has keys", || {
-        gateway.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
-    })
-    .await;
+    gateway.has_keys().await;
     let mut client = gateway.connect().await;
     client.write_all(request.as_bytes()).await.unwrap();
     let mut asked = upstream.asked().await;
@@ -356,10 +353,7 @@ async fn a_drain_ends_streams_over_http_2() {
     let world = before(&upstream).await;
     let token = world.token("alice");
     let gateway = world.gateway();
-    until("it has keys", || {
-        gateway.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
-    })
-    .await;
+    gateway.has_keys().await;
     let (mut response, mut asked) = open(Http::Two, &gateway, &token, &mut upstream).await;
     asked.chunk("data: 1\n\n").await;
     read_until(&mut response, "\n\n").await;
@@ -375,10 +369,7 @@ async fn a_drain_lets_calls_finish() {
     let token = world.token("alice");
     for http in BOTH {
         let gateway = world.gateway();
-        until("it has keys", || {
-            gateway.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
-        })
-        .await;
+        gateway.has_keys().await;
         let request = http.post(&gateway, &token, &call(1, "slow", &json!({})));
         let waiting = tokio::spawn(request.send());
         let mut asked = upstream.asked().await;
