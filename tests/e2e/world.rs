@@ -63,6 +63,8 @@ pub(crate) struct World {
     pub(crate) entra: Entra,
     /// Every replica of every workload, in the order in which they were named.
     pub(crate) workloads: Vec<Workload>,
+    /// Where the gateway listens, held for its next start.
+    socket: TcpListener,
     plan: Plan,
 }
 
@@ -121,11 +123,13 @@ impl World {
         self.plan.start(reserve())
     }
 
-    /// Ends the world's gateway without waiting for requests, and starts it anew, on another port.
+    /// Starts the gateway anew on its own socket, as a service manager that holds the socket would,
+    /// and ends the old one.
     pub(crate) async fn restart_gateway(&mut self) {
-        let next = self.gateway();
+        let next = self.plan.start(self.socket.try_clone().unwrap());
+        next.has_keys().await;
         let old = std::mem::replace(&mut self.gateway, next);
-        old.drain(Duration::ZERO).await;
+        old.drain(PATIENCE).await;
     }
 }
 
@@ -359,17 +363,15 @@ impl Builder {
             self.stored_key,
             text,
         );
-        let gateway = plan.start(socket);
+        let gateway = plan.start(socket.try_clone().unwrap());
         if !self.entra_down {
-            until("the gateway has keys", || {
-                gateway.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
-            })
-            .await;
+            gateway.has_keys().await;
         }
         World {
             gateway,
             entra,
             workloads,
+            socket,
             plan,
         }
     }

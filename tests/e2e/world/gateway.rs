@@ -139,6 +139,14 @@ impl Gateway {
         &self.client
     }
 
+    /// Waits until it can verify tokens.
+    pub(crate) async fn has_keys(&self) {
+        until("the gateway has keys", || {
+            self.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
+        })
+        .await;
+    }
+
     /// The value of one sample, `name{label="value"}` with its labels in the order of their names;
     /// 0 when there is none.
     pub(crate) fn metric(&self, sample: &str) -> f64 {
