@@ -172,8 +172,12 @@ impl Proxy {
         for step in &route.steps {
             call.ran += 1;
             match step {
-                Step::Filter(filter) => {
+                Step::Filter { name, filter } => {
                     if let Some(reply) = apply(&**filter, session, call, &route).await? {
+                        if reply.status().is_client_error() || reply.status().is_server_error() {
+                            call.reason = Some(name);
+                            call.metrics().refused(name);
+                        }
                         return answer::reply(session, call, reply).await;
                     }
                 }

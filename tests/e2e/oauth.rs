@@ -9,6 +9,7 @@ mod flow;
 mod metadata;
 mod registration;
 mod token;
+mod troubles;
 
 use reqwest::Method;
 use serde_json::json;

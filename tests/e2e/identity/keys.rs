@@ -84,9 +84,8 @@ async fn keys_that_are_all_replaced_at_once_cost_no_request() {
 
 #[tokio::test]
 async fn strangers_cannot_make_the_gateway_ask_for_keys() {
-    let world = Arc::new(World::usual().await);
-    assert_eq!(fetches(&world), 1);
     let started = Instant::now();
+    let world = Arc::new(World::usual().await);
     let mut storm = JoinSet::new();
     for number in 0..100 {
         let world = Arc::clone(&world);
@@ -109,8 +108,11 @@ async fn strangers_cannot_make_the_gateway_ask_for_keys() {
         }
     }
     assert!((1..=64).contains(&refused), "{refused}");
-    assert_eq!(fetches(&world), 2);
-    assert_eq!(world.entra.requests_to(Endpoint::Keys).len(), 2);
+    // One fetch in 10 s.
+    let most = 1 + started.elapsed().as_secs() / 10;
+    assert!(fetches(&world) <= most, "{} of {most}", fetches(&world));
+    let asked = world.entra.requests_to(Endpoint::Keys).len();
+    assert_eq!(fetches(&world), u64::try_from(asked).unwrap());
     assert_eq!(world.workloads[0].mcp_requests().len(), 0);
 }
 

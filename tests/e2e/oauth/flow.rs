@@ -45,6 +45,12 @@ impl<'a> Flow<'a> {
         }
     }
 
+    /// Uses another authorization endpoint of the gateway.
+    pub(super) fn with_authorize_path(mut self, path: &str) -> Self {
+        self.authorize = self.world.url(path);
+        self
+    }
+
     /// Uses another token endpoint of the gateway.
     pub(super) fn with_token_path(mut self, path: &str) -> Self {
         self.token = self.world.url(path);

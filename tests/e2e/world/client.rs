@@ -102,11 +102,6 @@ impl Gateway {
         send(self.client().request(Method::POST, target).json(body)).await
     }
 
-    /// Sends a request over HTTP/2.
-    pub(crate) async fn get_h2(&self, target: &str) -> Answer {
-        send(self.client().h2(Method::GET, target)).await
-    }
-
     /// Opens a bare TCP connection to the first listener.
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.client().address).await.unwrap()
