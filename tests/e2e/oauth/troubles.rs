@@ -112,7 +112,7 @@ async fn a_state_returns_as_it_was_sent() {
 /// Errors of Entra are told with line breaks or with spaces; clients need the `error` either way.
 #[tokio::test]
 async fn refusals_are_passed_on_in_both_of_entras_spellings() {
-    for separator in [Separator::Crlf, Separator::Space] {
+    for separator in [Separator::LineBreak, Separator::Space] {
         let world = company(|entra| entra.error_separator(separator)).await;
         let answer = Flow::through_gateway(&world).refresh("wrong", &[]).await;
         assert_eq!(answer.status, 400, "{answer:?}");
