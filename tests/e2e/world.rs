@@ -143,10 +143,6 @@ struct Upstream {
 }
 
 /// A world that is about to start.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of its own, and off in most tests"
-)]
 pub(crate) struct Builder {
     entra: entra::Builder,
     entra_down: bool,
