@@ -104,55 +104,6 @@ async fn fields_of_one_connection_end_there() {
 }
 
 #[tokio::test]
-async fn the_allowed_origin_stays_at_the_gateway() {
-    let world = World::usual().await;
-    // The workload itself would answer 403 to this origin.
-    let request = world
-        .mcp(Method::POST, "/mcp", Some(&world.token("alice")), None)
-        .header("origin", world.public_url())
-        .json(&initialize());
-    let answer = send(request).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(
-        answer.header("access-control-allow-origin"),
-        Some(world.public_url())
-    );
-    assert_eq!(seen(&world).header("origin"), None);
-}
-
-#[tokio::test]
-async fn a_workload_gets_the_callers_token() {
-    let world = World::usual().await;
-    let token = world.token("alice");
-    world.session("/mcp", &token).await;
-    assert_eq!(
-        seen(&world).header("authorization"),
-        Some(format!("Bearer {token}").as_str())
-    );
-}
-
-#[tokio::test]
-async fn a_workload_gets_no_token_when_told() {
-    let world = World::builder()
-        .workload("github")
-        .route_with("/mcp", "upstream_token: none")
-        .workloads_without_oidc()
-        .start()
-        .await;
-    let token = world.token("alice");
-    let session = world.session("/mcp", &token).await;
-    let arguments = json!({"text": "hi"});
-    let text = world
-        .call_tool("/mcp", &token, &session, "echo", &arguments)
-        .await;
-    assert_eq!(text, "hi");
-    for request in world.workloads[0].mcp_requests() {
-        assert_eq!(request.header("authorization"), None);
-        assert!(!format!("{:?}", request.headers).contains(&token));
-    }
-}
-
-#[tokio::test]
 async fn a_workload_that_refuses_a_verified_token_is_a_misconfiguration() {
     let world = World::usual().await;
     let token = world.token("alice");

@@ -1,30 +1,21 @@
 //! Streams stay streams: every event at once, every end an end, and nobody's memory but the
 //! kernel's for a client that does not read.
 
+mod drains;
+mod leaving;
 mod slow_readers;
 
 use std::time::{Duration, Instant};
 
-use mcp_gateway_emulator::toolhive::{Disconnect, Fault};
+use mcp_gateway_emulator::toolhive::Fault;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::time::timeout;
 
-use crate::world::{
-    Asked, Gateway, PATIENCE, Scripted, World,
-    mcp::{call, initialize},
-    until,
-};
+use crate::world::{Asked, Gateway, Scripted, World, mcp::call, until};
 
 const BOTH: [Http; 2] = [Http::One, Http::Two];
 const ACTIVE: &str = "gateway_streams_active{route=\"/mcp\"}";
-
-/// How soon a workload has to notice that a client left.
-const NOTICED: Duration = Duration::from_millis(100);
 
 /// The version of HTTP that a client speaks.
 #[derive(Clone, Copy, Debug)]
@@ -170,88 +161,6 @@ async fn open_streams_are_counted() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_answer_is_noticed_at_once() {
-    for http in BOTH {
-        let world = one_workload().await;
-        let workload = &world.workloads[0];
-        let token = world.token("alice");
-        workload.fault(Fault::Hang);
-        let mut left = Leaving::default();
-        while left.again() {
-            workload.forget_requests();
-            let request = http.post(&world, &token, &initialize());
-            let waiting = tokio::spawn(request.send());
-            until("the workload is asked", || {
-                !workload.mcp_requests().is_empty()
-            })
-            .await;
-            left.now();
-            waiting.abort();
-            left.noticed(&world, http).await;
-        }
-        let line = world
-            .access_line(|line| line["reason"] == "client_gone")
-            .await;
-        assert_eq!(line["status"], 0, "there was no answer");
-    }
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_a_stream_is_noticed_at_once() {
-    for http in BOTH {
-        let world = one_workload().await;
-        let token = world.token("alice");
-        let session = world.session("/mcp", &token).await;
-        let mut left = Leaving::default();
-        while left.again() {
-            let request = http.mcp(&world, Method::GET, &token, Some(&session));
-            let response = request.send().await.unwrap();
-            assert_eq!(response.status(), 200);
-            assert_eq!(world.workloads[0].open_streams(), 1);
-            left.now();
-            drop(response);
-            left.noticed(&world, http).await;
-        }
-        assert_eq!(world.workloads[0].open_streams(), 0);
-        let line = world
-            .access_line(|line| line["reason"] == "client_gone")
-            .await;
-        assert_eq!(line["status"], 200, "the answer had begun");
-    }
-}
-
-/// Clients that leave, until one of them was noticed in time: on a busy machine one may be late by
-/// chance, while a gateway that waits or polls is always late.
-#[derive(Default)]
-struct Leaving {
-    left: Option<Instant>,
-    delays: Vec<Duration>,
-}
-
-impl Leaving {
-    fn again(&self) -> bool {
-        assert!(self.delays.len() < 10, "always too late: {:?}", self.delays);
-        self.delays.last().is_none_or(|delay| *delay > NOTICED)
-    }
-
-    fn now(&mut self) {
-        self.left = Some(Instant::now());
-    }
-
-    async fn noticed(&mut self, world: &World, http: Http) {
-        let left = self.left.unwrap();
-        let workload = &world.workloads[0];
-        let since = |seen: &Disconnect| seen.at.checked_duration_since(left);
-        let noticed = workload
-            .wait_for_disconnects(PATIENCE, |seen| seen.iter().any(|one| since(one).is_some()))
-            .await;
-        assert!(noticed, "{http:?}: never");
-        let seen = workload.disconnects();
-        self.delays.extend(seen.iter().find_map(since));
-    }
-}
-
-#[tokio::test]
 async fn an_answer_that_breaks_never_looks_whole() {
     let answers = [
         "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n",
@@ -297,92 +206,6 @@ async fn a_stream_that_breaks_is_broken_for_the_client_too() {
         drop(asked);
         let end = end(&mut response).await;
         assert!(end.is_err(), "{http:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_drain_ends_streams_with_a_whole_last_chunk() {
-    let mut upstream = Scripted::start();
-    let world = World::builder()
-        .upstream("github", &[upstream.address()])
-        .route("/mcp")
-        .start()
-        .await;
-    let gateway = world.gateway();
-    let body = call(1, "slow", &json!({})).to_string();
-    let request = format!(
-        "POST /mcp HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        world.token("alice"),
-        body.len()
-    );
-    gateway.has_keys().await;
-    let mut client = gateway.connect().await;
-    client.write_all(request.as_bytes()).await.unwrap();
-    let mut asked = upstream.asked().await;
-    asked.begin_stream().await;
-    asked.chunk("data: 1\n\n").await;
-    let mut answer = read_raw(&mut client, "data: 1\n\n\r\n").await;
-    let begun = Instant::now();
-    let drained = tokio::spawn(gateway.drain(PATIENCE));
-    let rest = timeout(PATIENCE, client.read_to_end(&mut answer)).await;
-    rest.expect("the connection closes").unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    assert!(answer.ends_with("data: 1\n\n\r\n0\r\n\r\n"), "{answer:?}");
-    assert_eq!(drained.await.unwrap(), 0, "nothing was cut");
-    assert!(
-        begun.elapsed() < PATIENCE / 2,
-        "nobody waited for the stream"
-    );
-    asked.closed().await;
-}
-
-/// Reads until what came so far ends with `end`.
-async fn read_raw(client: &mut TcpStream, end: &str) -> Vec<u8> {
-    let mut bytes = vec![];
-    while !bytes.ends_with(end.as_bytes()) {
-        let read = timeout(PATIENCE, client.read_buf(&mut bytes)).await;
-        assert_ne!(read.expect("an answer").unwrap(), 0, "{bytes:?}");
-    }
-    bytes
-}
-
-#[tokio::test]
-async fn a_drain_ends_streams_over_http_2() {
-    let mut upstream = Scripted::start();
-    let world = before(&upstream).await;
-    let token = world.token("alice");
-    let gateway = world.gateway();
-    gateway.has_keys().await;
-    let (mut response, mut asked) = open(Http::Two, &gateway, &token, &mut upstream).await;
-    asked.chunk("data: 1\n\n").await;
-    read_until(&mut response, "\n\n").await;
-    let drained = tokio::spawn(gateway.drain(PATIENCE));
-    end(&mut response).await.unwrap();
-    assert_eq!(drained.await.unwrap(), 0, "nothing was cut");
-}
-
-#[tokio::test]
-async fn a_drain_lets_calls_finish() {
-    let mut upstream = Scripted::start();
-    let world = before(&upstream).await;
-    let token = world.token("alice");
-    for http in BOTH {
-        let gateway = world.gateway();
-        gateway.has_keys().await;
-        let request = http.post(&gateway, &token, &call(1, "slow", &json!({})));
-        let waiting = tokio::spawn(request.send());
-        let mut asked = upstream.asked().await;
-        let drained = tokio::spawn(gateway.drain(PATIENCE));
-        tokio::task::yield_now().await;
-        asked.answer("{\"done\":true}").await;
-        let response = waiting.await.unwrap().unwrap();
-        assert_eq!(
-            response.text().await.unwrap(),
-            "{\"done\":true}",
-            "{http:?}"
-        );
-        assert_eq!(drained.await.unwrap(), 0, "{http:?}");
     }
 }
 

@@ -31,7 +31,7 @@ use mcp_gateway_emulator::{
 pub(crate) use canned::Canned;
 pub(crate) use certificates::Authority;
 pub(crate) use client::{Answer, Client, exchange, send};
-pub(crate) use gateway::{Gateway, Plan};
+pub(crate) use gateway::{Gateway, Plan, Sealing};
 pub(crate) use scripted::{Asked, Scripted};
 
 /// Longer than anything a test waits for on purpose.
@@ -87,7 +87,7 @@ impl World {
             upstreams: vec![],
             certificates: vec![],
             redirect: false,
-            stored_key: false,
+            sealing: Sealing::Configured,
             public_url: None,
             health_check: "interval: 500ms, timeout: 1s".to_owned(),
             settings: String::new(),
@@ -143,10 +143,6 @@ struct Upstream {
 }
 
 /// A world that is about to start.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of its own, and off in most tests"
-)]
 pub(crate) struct Builder {
     entra: entra::Builder,
     entra_down: bool,
@@ -155,7 +151,7 @@ pub(crate) struct Builder {
     upstreams: Vec<Upstream>,
     certificates: Vec<Vec<String>>,
     redirect: bool,
-    stored_key: bool,
+    sealing: Sealing,
     public_url: Option<String>,
     health_check: String,
     settings: String,
@@ -259,7 +255,7 @@ impl Builder {
 
     /// Lets the gateways keep the key of their sessions in a directory that they share.
     pub(crate) fn stored_key(mut self) -> Self {
-        self.stored_key = true;
+        self.sealing = Sealing::Stored;
         self
     }
 
@@ -360,7 +356,7 @@ impl Builder {
             public_url,
             &self.certificates,
             self.redirect,
-            self.stored_key,
+            self.sealing,
             text,
         );
         let gateway = plan.start(socket.try_clone().unwrap());

@@ -19,14 +19,22 @@ use tempfile::TempDir;
 
 use super::{Authority, Client, reserve, until};
 
+/// Where the key that seals sessions comes from.
+#[derive(Clone, Copy)]
+pub(crate) enum Sealing {
+    /// From the environment.
+    Configured,
+    /// From a folder that the gateways share, where the first one makes it.
+    Stored,
+}
+
 /// What every gateway of a world is started from.
 pub(crate) struct Plan {
     public_url: String,
     /// How many certificates lie in the folder.
     certificates: usize,
     redirect: bool,
-    /// Whether the key of the sessions lies in the folder too.
-    stored_key: bool,
+    sealing: Sealing,
     text: String,
     folder: TempDir,
 }
@@ -36,7 +44,7 @@ impl Plan {
         public_url: String,
         certificates: &[Vec<String>],
         redirect: bool,
-        stored_key: bool,
+        sealing: Sealing,
         text: String,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -47,7 +55,7 @@ impl Plan {
             public_url,
             certificates: certificates.len(),
             redirect,
-            stored_key,
+            sealing,
             text,
             folder,
         }
@@ -69,10 +77,9 @@ impl Plan {
         let redirect = redirect.map_or_else(String::new, |address| {
             format!("  - {{ address: \"{address}\", serve: redirect_to_https }}\n")
         });
-        let sessions = if self.stored_key {
-            format!("{{ state_directory: {folder}/state }}")
-        } else {
-            "{ keys: [{ env: SESSION_KEY }] }".to_owned()
+        let sessions = match self.sealing {
+            Sealing::Configured => "{ keys: [{ env: SESSION_KEY }] }".to_owned(),
+            Sealing::Stored => format!("{{ state_directory: {folder}/state }}"),
         };
         format!(
             "public_url: {}\nlisteners:\n  - {{ address: \"{address}\"{tls} }}\n{redirect}\
