@@ -213,10 +213,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         );
         let write = async {
             wire.write_all(answer.as_bytes()).await?;
-            wire.flush().await?;
-            // Closing over unread bytes would reset the connection before the answer is read.
-            wire.discard(REFUSAL_DRAIN).await?;
-            wire.shutdown().await
+            // The client learns at once that nothing follows; but closing over unread bytes would
+            // reset the connection before the answer is read.
+            wire.shutdown().await?;
+            wire.discard(REFUSAL_DRAIN).await
         };
         if !matches!(timeout(REFUSAL_TIMEOUT, write).await, Ok(Ok(()))) {
             debug!("a refusal was not taken");

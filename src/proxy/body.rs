@@ -71,7 +71,7 @@ pub(super) async fn gather(
     };
     // HTTP/1.1 heads that announce one are refused long before; HTTP/2 need not announce it.
     if !body.is_empty() && matches!(session.req_header().method, Method::GET | Method::HEAD) {
-        return Err(Failure::of(&BODY_UNEXPECTED));
+        return Err(BODY_UNEXPECTED.into());
     }
     Ok(body)
 }

@@ -33,23 +33,13 @@ impl Failure {
         Self::Gone(error.into_down())
     }
 
-    /// The first layer refuses it.
-    pub(super) fn of(refused: &Refused) -> Self {
-        Self::oauth(
-            refused.status,
-            "invalid_request",
-            refused.description,
-            refused.reason,
-        )
-    }
-
     /// The body could not be read: its framing was refused, or the client left.
     pub(super) fn unreadable(error: Box<Error>) -> Self {
         let io: Option<&std::io::Error> = error.root_cause().downcast_ref();
         let refused: Option<&Refused> = io.and_then(|io| io.get_ref()?.downcast_ref());
         match refused {
             Some(refused) => {
-                Self::of(refused).with(header::CONNECTION, HeaderValue::from_static("close"))
+                Self::from(*refused).with(header::CONNECTION, HeaderValue::from_static("close"))
             }
             None => Self::gone(error),
         }
@@ -137,6 +127,17 @@ impl Failure {
             "server_error",
             "the gateway could not answer",
             "internal",
+        )
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::oauth(
+            refused.status,
+            "invalid_request",
+            refused.description,
+            refused.reason,
         )
     }
 }

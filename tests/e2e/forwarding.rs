@@ -1,11 +1,13 @@
 //! What a workload gets to see of a request, and what a client gets to see of a workload.
 
+use std::time::Duration;
+
 use mcp_gateway_emulator::{record::Recorded, toolhive::Fault};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::world::{
-    World, log,
+    Scripted, World, log,
     mcp::{call, initialize},
     send,
 };
@@ -102,55 +104,6 @@ async fn fields_of_one_connection_end_there() {
 }
 
 #[tokio::test]
-async fn the_allowed_origin_stays_at_the_gateway() {
-    let world = World::usual().await;
-    // The workload itself would answer 403 to this origin.
-    let request = world
-        .mcp(Method::POST, "/mcp", Some(&world.token("alice")), None)
-        .header("origin", world.public_url())
-        .json(&initialize());
-    let answer = send(request).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(
-        answer.header("access-control-allow-origin"),
-        Some(world.public_url())
-    );
-    assert_eq!(seen(&world).header("origin"), None);
-}
-
-#[tokio::test]
-async fn a_workload_gets_the_callers_token() {
-    let world = World::usual().await;
-    let token = world.token("alice");
-    world.session("/mcp", &token).await;
-    assert_eq!(
-        seen(&world).header("authorization"),
-        Some(format!("Bearer {token}").as_str())
-    );
-}
-
-#[tokio::test]
-async fn a_workload_gets_no_token_when_told() {
-    let world = World::builder()
-        .workload("github")
-        .route_with("/mcp", "upstream_token: none")
-        .workloads_without_oidc()
-        .start()
-        .await;
-    let token = world.token("alice");
-    let session = world.session("/mcp", &token).await;
-    let arguments = json!({"text": "hi"});
-    let text = world
-        .call_tool("/mcp", &token, &session, "echo", &arguments)
-        .await;
-    assert_eq!(text, "hi");
-    for request in world.workloads[0].mcp_requests() {
-        assert_eq!(request.header("authorization"), None);
-        assert!(!format!("{:?}", request.headers).contains(&token));
-    }
-}
-
-#[tokio::test]
 async fn a_workload_that_refuses_a_verified_token_is_a_misconfiguration() {
     let world = World::usual().await;
     let token = world.token("alice");
@@ -179,19 +132,48 @@ async fn a_workload_that_refuses_a_verified_token_is_a_misconfiguration() {
 }
 
 #[tokio::test]
-async fn a_401_of_a_workload_that_never_got_the_token_is_its_own_affair() {
+async fn a_workload_that_misses_the_token_is_a_misconfiguration_too() {
     let world = World::builder()
         .workload("github")
         .route_with("/mcp", "upstream_token: none")
-        .workloads_without_oidc()
         .start()
         .await;
-    world.workloads[0].fault_times(Fault::Unauthorized, 1);
-    let answer = world
-        .rpc("/mcp", Some(&world.token("alice")), None, &initialize())
-        .await;
-    assert_ne!(answer.status, 200, "{answer:?}");
+    let token = world.token("alice");
+    let answer = world.rpc("/mcp", Some(&token), None, &initialize()).await;
+    assert_eq!(answer.status, 502, "{answer:?}");
     assert_eq!(answer.header("www-authenticate"), None);
+    let backend = world.workloads[0].address().to_string();
+    assert!(
+        log::text()
+            .lines()
+            .any(|line| { line.contains("`upstream_token` is `none`") && line.contains(&backend) })
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_ends_on_the_way_is_the_clients_to_renew() {
+    let mut upstream = Scripted::start();
+    let world = World::builder()
+        .upstream("github", &[upstream.address()])
+        .route("/mcp")
+        .start()
+        .await;
+    let token = world.entra.token("alice").expires_in(2).build();
+    let ends = tokio::time::Instant::now() + Duration::from_secs(2);
+    let message = initialize();
+    let answer = world.rpc("/mcp", Some(&token), None, &message);
+    let (answer, ()) = tokio::join!(answer, async {
+        let mut asked = upstream.asked().await;
+        tokio::time::sleep_until(ends).await;
+        asked
+            .write("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"theirs\"\r\nContent-Length: 0\r\n\r\n")
+            .await;
+    });
+    assert_eq!(answer.status, 401, "{answer:?}");
+    let challenge = answer.header("www-authenticate").unwrap();
+    assert!(challenge.contains("resource_metadata="), "{challenge}");
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    assert!(!challenge.contains("theirs"), "{challenge}");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ pub(crate) mod mcp;
 mod scripted;
 
 use std::{
+    fmt::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::Deref,
     time::Duration,
@@ -30,7 +31,7 @@ use mcp_gateway_emulator::{
 pub(crate) use canned::Canned;
 pub(crate) use certificates::Authority;
 pub(crate) use client::{Answer, Client, exchange, send};
-pub(crate) use gateway::{Gateway, Plan};
+pub(crate) use gateway::{Gateway, Plan, Sealing};
 pub(crate) use scripted::{Asked, Scripted};
 
 /// Longer than anything a test waits for on purpose.
@@ -62,6 +63,8 @@ pub(crate) struct World {
     pub(crate) entra: Entra,
     /// Every replica of every workload, in the order in which they were named.
     pub(crate) workloads: Vec<Workload>,
+    /// Where the gateway listens, held for its next start.
+    socket: TcpListener,
     plan: Plan,
 }
 
@@ -84,7 +87,7 @@ impl World {
             upstreams: vec![],
             certificates: vec![],
             redirect: false,
-            stored_key: false,
+            sealing: Sealing::Configured,
             public_url: None,
             health_check: "interval: 500ms, timeout: 1s".to_owned(),
             settings: String::new(),
@@ -120,11 +123,13 @@ impl World {
         self.plan.start(reserve())
     }
 
-    /// Ends the world's gateway without waiting for requests, and starts it anew, on another port.
+    /// Starts the gateway anew on its own socket, as a service manager that holds the socket would,
+    /// and ends the old one.
     pub(crate) async fn restart_gateway(&mut self) {
-        let next = self.gateway();
+        let next = self.plan.start(self.socket.try_clone().unwrap());
+        next.has_keys().await;
         let old = std::mem::replace(&mut self.gateway, next);
-        old.drain(Duration::ZERO).await;
+        old.drain(PATIENCE).await;
     }
 }
 
@@ -146,7 +151,7 @@ pub(crate) struct Builder {
     upstreams: Vec<Upstream>,
     certificates: Vec<Vec<String>>,
     redirect: bool,
-    stored_key: bool,
+    sealing: Sealing,
     public_url: Option<String>,
     health_check: String,
     settings: String,
@@ -250,7 +255,7 @@ impl Builder {
 
     /// Lets the gateways keep the key of their sessions in a directory that they share.
     pub(crate) fn stored_key(mut self) -> Self {
-        self.stored_key = true;
+        self.sealing = Sealing::Stored;
         self
     }
 
@@ -269,7 +274,7 @@ impl Builder {
     /// Adds a route as YAML: `"{path: /hello, filters: [{respond: {status: 200}}]}"`. `{authority}`
     /// is where the tenant listens, `{tenant}` its id.
     pub(crate) fn yaml_route(mut self, route: &str) -> Self {
-        self.routes.push_str(&format!("  - {route}\n"));
+        writeln!(self.routes, "  - {route}").unwrap();
         self
     }
 
@@ -304,14 +309,18 @@ impl Builder {
                 workloads.push(workload);
             }
             let (name, backends) = (&upstream.name, backends.join(", "));
-            upstreams.push_str(&format!(
-                "  {name}: {{ backends: [{backends}], health_check: {{ {} }} }}\n",
+            writeln!(
+                upstreams,
+                "  {name}: {{ backends: [{backends}], health_check: {{ {} }} }}",
                 self.health_check
-            ));
+            )
+            .unwrap();
             for (path, settings) in &upstream.routes {
-                routes.push_str(&format!(
-                    "  - {{ path: {path}, mcp: {{ upstream: {name}, {settings} }} }}\n"
-                ));
+                writeln!(
+                    routes,
+                    "  - {{ path: {path}, mcp: {{ upstream: {name}, {settings} }} }}"
+                )
+                .unwrap();
             }
         }
         routes.push_str(
@@ -329,12 +338,12 @@ impl Builder {
             self.sections,
         );
         if !upstreams.is_empty() {
-            text.push_str(&format!("upstreams:\n{upstreams}"));
+            write!(text, "upstreams:\n{upstreams}").unwrap();
         }
         if routes.is_empty() {
             routes = "  - { path: /hello, filters: [{ respond: { status: 200 } }] }\n".to_owned();
         }
-        text.push_str(&format!("routes:\n{routes}"));
+        write!(text, "routes:\n{routes}").unwrap();
 
         let socket = reserve();
         let port = socket.local_addr().unwrap().port();
@@ -347,20 +356,18 @@ impl Builder {
             public_url,
             &self.certificates,
             self.redirect,
-            self.stored_key,
+            self.sealing,
             text,
         );
-        let gateway = plan.start(socket);
+        let gateway = plan.start(socket.try_clone().unwrap());
         if !self.entra_down {
-            until("the gateway has keys", || {
-                gateway.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
-            })
-            .await;
+            gateway.has_keys().await;
         }
         World {
             gateway,
             entra,
             workloads,
+            socket,
             plan,
         }
     }
