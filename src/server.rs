@@ -125,10 +125,11 @@ impl Server {
                 verifier(identity, Arc::clone(egress), &metrics),
             )
         });
-        let sealer = problems.take("sessions", sealer(&config.sessions));
-        let (Some(admin), Some(egress), Some(sealer), true) =
-            (admin, egress, sealer, problems.0.is_empty())
-        else {
+        let (Some(admin), Some(egress), true) = (admin, egress, problems.0.is_empty()) else {
+            return Err(problems.0);
+        };
+        // Last, since it may write a key to disk: a gateway that cannot start leaves nothing behind.
+        let Some(sealer) = problems.take("sessions", sealer(&config.sessions)) else {
             return Err(problems.0);
         };
         let (verifier, keys) = identity.unzip();
