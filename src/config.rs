@@ -22,12 +22,18 @@ mod upstreams;
 mod variables;
 mod wording;
 
-use std::{fs, io::Read};
+use std::{fs, io::Read, sync::Arc};
 
 use mcp_gateway_filters::Catalog;
 use serde::{Serialize, Serializer};
 
-use crate::{admin, egress, listener, oauth, origin::Origin, session, upstream};
+use crate::{
+    admin, egress,
+    ingress::{ClientAddress, Limits},
+    listener, oauth,
+    origin::Origin,
+    session, upstream,
+};
 
 pub use capabilities::{CAPABILITIES, Capability};
 pub use gateway::{
@@ -63,6 +69,9 @@ pub struct WrittenOut {
     public_url: Origin,
     listeners: Vec<listener::Config>,
     admin: admin::Config,
+    limits: Limits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_address: Option<ClientAddress>,
     egress: egress::Config,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<Identity>,
@@ -148,6 +157,8 @@ fn sections(
     let public = sections::public_url(reader);
     let listeners = sections::listeners(reader, public.as_ref());
     let admin = sections::admin(reader, listeners.as_deref());
+    let limits = sections::limits(reader);
+    let client_address = sections::client_address(reader);
     let egress = sections::egress(reader);
     let sessions = sections::sessions(reader, env);
     let access_log = sections::optional(reader, "access_log");
@@ -166,6 +177,8 @@ fn sections(
         public_url: public.clone()?,
         listeners: listeners.clone()?,
         admin: admin.clone()?,
+        limits: limits.clone()?,
+        client_address: client_address.clone(),
         egress: masked(egress.clone()?),
         identity: identity.clone(),
         sessions: written_sessions,
@@ -177,6 +190,8 @@ fn sections(
         public_url: public?,
         listeners: listeners?,
         admin: admin?,
+        limits: Arc::new(limits?),
+        client_address,
         egress: egress?,
         sessions,
         identity,

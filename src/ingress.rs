@@ -4,24 +4,30 @@
 //! of the two readers stands behind the gateway. No socket is touched: bytes come in, a verdict
 //! comes out.
 
+mod body;
+mod client;
+mod frames;
 mod head;
+mod limits;
+mod proxy_protocol;
 mod target;
+
+use std::fmt;
 
 use http::StatusCode;
 
-pub use head::{check_fields, check_head};
+pub use body::{BodyScan, Framing};
+pub use client::{ClientAddress, contains};
+pub use frames::FrameScan;
+pub use head::{BODY_UNEXPECTED, check_fields, check_head};
+pub use limits::Limits;
+pub use proxy_protocol::{NoPreface, Preface, parse_preface};
 pub use target::check_target;
 
-/// The largest request head in bytes.
-pub const HEAD_LIMIT: usize = 64 * 1024;
-/// The most header fields of a request.
-pub const FIELDS_LIMIT: usize = 100;
-/// The largest value of one header field in bytes: an Entra ID token with 200 groups has 12 KiB.
-pub const VALUE_LIMIT: usize = 16 * 1024;
-/// The longest request target in bytes.
-pub const TARGET_LIMIT: usize = 8 * 1024;
+/// The path that answers while everything else is refused for want of room.
+pub const HEALTH_PATH: &str = "/health";
 
-/// Why a head is refused.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The status of the answer.
@@ -33,7 +39,9 @@ pub struct Refused {
 }
 
 impl Refused {
-    const fn new(status: StatusCode, reason: &'static str, description: &'static str) -> Self {
+    /// Says why.
+    #[must_use]
+    pub const fn new(status: StatusCode, reason: &'static str, description: &'static str) -> Self {
         Self {
             status,
             reason,
@@ -45,3 +53,11 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, reason, description)
     }
 }
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.description)
+    }
+}
+
+impl std::error::Error for Refused {}

@@ -1,17 +1,21 @@
 //! Sockets that clients connect to: TLS, and what is served on each.
 
+mod admission;
 mod certificates;
 mod config;
 mod connection;
+mod preface;
 mod tls;
+mod wire;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::IntoRawFd,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
 };
 
+use ipnet::IpNet;
 use mcp_gateway_filters::Problem;
 use parking_lot::Mutex;
 use pingora_core::{
@@ -23,9 +27,10 @@ use pingora_core::{
 };
 use rustls::crypto::CryptoProvider;
 
-use crate::telemetry::metrics::Metrics;
+use crate::{ingress::Limits, telemetry::metrics::Metrics};
 
-pub use config::{CertificateConfig, Config, Serve, TlsConfig};
+pub use admission::Admission;
+pub use config::{CertificateConfig, Config, ProxyProtocol, Serve, TlsConfig};
 
 use connection::Connections;
 use tls::Tls;
@@ -34,6 +39,7 @@ use tls::Tls;
 pub struct Listener {
     address: SocketAddr,
     tls: Option<Tls>,
+    balancers: Vec<IpNet>,
 }
 
 impl Listener {
@@ -60,6 +66,11 @@ impl Listener {
         Ok(Self {
             address: config.address,
             tls,
+            balancers: config
+                .proxy_protocol
+                .as_ref()
+                .map(|proxy| proxy.from.clone())
+                .unwrap_or_default(),
         })
     }
 
@@ -73,8 +84,18 @@ impl Listener {
             address: socket.local_addr()?,
             socket,
             tls: self.tls,
+            balancers: self.balancers,
         })
     }
+}
+
+/// What clients of a listener may take. Listeners that share an admission share its limits.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Of each connection.
+    pub limits: Arc<Limits>,
+    /// Of all connections together.
+    pub admission: Arc<Admission>,
 }
 
 /// A listener whose socket is bound: clients can connect, and wait until it is served.
@@ -82,6 +103,7 @@ pub struct Bound {
     address: SocketAddr,
     socket: TcpListener,
     tls: Option<Tls>,
+    balancers: Vec<IpNet>,
 }
 
 impl Bound {
@@ -91,8 +113,8 @@ impl Bound {
         self.address
     }
 
-    /// Serves connections until `shutdown` turns true; open ones live on.
-    pub async fn serve<A>(self, app: Arc<A>, metrics: &Metrics, shutdown: ShutdownWatch)
+    /// Serves the connections that `gate` admits until `shutdown` turns true; open ones live on.
+    pub async fn serve<A>(self, app: Arc<A>, gate: Gate, metrics: &Metrics, shutdown: ShutdownWatch)
     where
         A: HttpServerApp + Send + Sync + 'static,
     {
@@ -111,8 +133,10 @@ impl Bound {
         }
         let connections = Connections {
             app,
-            acceptor: self.tls.map(|tls| tls.acceptor),
-            open: Arc::new(AtomicUsize::new(0)),
+            tls: self.tls,
+            balancers: self.balancers,
+            limits: gate.limits,
+            admission: gate.admission,
             active: metrics.connections_active.with_label_values(&[&label]),
             refusals: metrics.ingress_refusals.clone(),
         };

@@ -19,12 +19,9 @@ mod pass;
 mod pipe;
 mod redirect;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -32,12 +29,13 @@ use async_trait::async_trait;
 use mcp_gateway_filters::{Filter, Response, Verdict};
 use pingora_core::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
-    protocols::http::ServerSession,
+    protocols::http::{ServerSession, v2::server::H2Options},
     server::ShutdownWatch,
 };
 
 use crate::{
-    ingress, respond,
+    ingress::{self, Limits},
+    respond,
     session::Sealer,
     snapshot::{Route, Snapshot, Step},
     telemetry::{access, metrics::Metrics},
@@ -63,12 +61,21 @@ pub struct Proxy {
     ids: RequestIds,
 }
 
-/// How long an HTTP/2 connection without open streams is kept.
-const HTTP2_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// What an HTTP/2 client may send of a body before it was read.
+const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for all streams of a connection.
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Streams that the client has reset before they were looked at; more of them end the connection
+/// (CVE-2023-44487).
+const HTTP2_RESETS: usize = 20;
+/// Streams that break the protocol; more of them end the connection (CVE-2025-8671).
+const HTTP2_ERRORS: usize = 64;
+/// What one stream may hold of an answer that the client does not take.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 
-fn http2_options() -> HttpServerOptions {
+fn server_options(limits: &Limits) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
-    options.h2_idle_timeout = Some(HTTP2_IDLE_TIMEOUT);
+    options.h2_idle_timeout = Some(limits.idle_timeout.0);
     options
 }
 
@@ -119,12 +126,12 @@ impl Proxy {
         log: access::Log,
     ) -> Self {
         Self {
+            options: server_options(&snapshot.limits),
             snapshot: ArcSwap::new(snapshot),
             leg: Leg::new(),
             sealer,
             log,
             ingress_refusals: metrics.ingress_refusals.clone(),
-            options: http2_options(),
             inflight: Arc::default(),
             ids: RequestIds::new(),
         }
@@ -227,13 +234,21 @@ impl Proxy {
         if !session.is_http2() {
             return Ok(());
         }
+        let snapshot = self.snapshot.load_full();
         let head = session.req_header();
         let target = head
             .uri
             .path_and_query()
             .map_or(&b""[..], |target| target.as_str().as_bytes());
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
-        ingress::check_fields(&head.method, target, authority, &head.headers).map_err(|refused| {
+        ingress::check_fields(
+            &head.method,
+            target,
+            authority,
+            &head.headers,
+            &snapshot.limits,
+        )
+        .map_err(|refused| {
             self.ingress_refusals
                 .with_label_values(&[refused.reason])
                 .inc();
@@ -259,7 +274,7 @@ async fn apply(
     let body = match call.body.take() {
         Some(body) if body.len() > limit => return Err(Failure::body_too_large(limit)),
         Some(body) => body,
-        None => body::gather(session, limit).await?,
+        None => body::gather(session, limit, &call.snapshot.limits).await?,
     };
     let verdict = filter.request_body(&call.context(route), call.head(session), &body)?;
     call.body = Some(body);
@@ -282,6 +297,7 @@ impl HttpServerApp for Proxy {
         self.request(&mut session).await?;
         let _counted = InFlight::count(&self.inflight);
         let mut call = Call::new(self.snapshot.load_full(), self.ids.next(), &session);
+        session.set_write_timeout(Some(call.snapshot.limits.write_timeout.0));
         let answered = self.answer(&mut session, &mut call, shutdown).await;
         if let Err(failure) = &answered {
             match failure {
@@ -302,6 +318,22 @@ impl HttpServerApp for Proxy {
             return None;
         }
         respond::finish(session).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let snapshot = self.snapshot.load();
+        let mut options = H2Options::default();
+        options
+            .max_concurrent_streams(snapshot.limits.http2_streams)
+            .max_header_list_size(
+                u32::try_from(snapshot.limits.http2_header_list_size.0).unwrap_or(u32::MAX),
+            )
+            .initial_window_size(HTTP2_STREAM_WINDOW)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+            .max_pending_accept_reset_streams(HTTP2_RESETS)
+            .max_local_error_reset_streams(Some(HTTP2_ERRORS))
+            .max_send_buffer_size(HTTP2_SEND_BUFFER);
+        Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -26,7 +26,8 @@ use crate::{
     admin::Admin,
     config::{self, AccessLog, Gateway, UpstreamToken},
     egress::{Egress, Target},
-    listener::{self, Listener, Serve},
+    ingress::{ClientAddress, Limits},
+    listener::{self, Admission, Gate, Listener, Serve},
     oidc::{Issuer, KeySource, Verifier},
     proxy::{Proxy, RedirectToHttps},
     router::Router,
@@ -36,6 +37,8 @@ use crate::{
     upstream::Pool,
 };
 
+/// The most connections of the admin listener.
+const ADMIN_CONNECTIONS: usize = 256;
 /// How often a drain looks whether it is over.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
@@ -48,6 +51,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     pools: Vec<Arc<Pool>>,
     keys: Option<KeySource>,
+    limits: Arc<Limits>,
+    client_address: Option<ClientAddress>,
     inflight: Arc<AtomicUsize>,
 }
 
@@ -155,6 +160,8 @@ impl Server {
             metrics,
             pools,
             keys,
+            limits: Arc::clone(&config.limits),
+            client_address: config.client_address.clone(),
         })
     }
 
@@ -182,16 +189,21 @@ impl Server {
         let draining = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         let addresses = bound.iter().map(|(bound, _)| bound.address()).collect();
+        let gate = Gate {
+            admission: Admission::new(&self.limits, self.client_address.as_ref()),
+            limits: self.limits,
+        };
         for (listener, serve) in bound {
+            let gate = gate.clone();
             let (metrics, stopped) = (Arc::clone(&self.metrics), stopped.clone());
             match serve {
                 Serve::Routes => {
                     let app = Arc::clone(&self.proxy);
-                    tasks.spawn(async move { listener.serve(app, &metrics, stopped).await });
+                    tasks.spawn(async move { listener.serve(app, gate, &metrics, stopped).await });
                 }
                 Serve::RedirectToHttps => {
                     let app = Arc::new(RedirectToHttps::to(self.origin.clone()));
-                    tasks.spawn(async move { listener.serve(app, &metrics, stopped).await });
+                    tasks.spawn(async move { listener.serve(app, gate, &metrics, stopped).await });
                 }
             }
         }
@@ -209,7 +221,11 @@ impl Server {
         ));
         let metrics = Arc::clone(&self.metrics);
         let mut admin_tasks = JoinSet::new();
-        admin_tasks.spawn(async move { admin.serve(app, &metrics, admin_stopped).await });
+        admin_tasks.spawn(async move {
+            admin
+                .serve(app, admin_gate(), &metrics, admin_stopped)
+                .await;
+        });
         Ok(Running {
             addresses,
             admin: admin_address,
@@ -316,7 +332,21 @@ fn plain(address: SocketAddr) -> listener::Config {
     listener::Config {
         address,
         tls: None,
+        proxy_protocol: None,
         serve: Serve::Routes,
+    }
+}
+
+/// The admin listener has limits of its own: what happens to the public ones is seen there.
+fn admin_gate() -> Gate {
+    let limits = Limits {
+        connections: ADMIN_CONNECTIONS,
+        connections_per_address: ADMIN_CONNECTIONS,
+        ..Limits::default()
+    };
+    Gate {
+        admission: Admission::new(&limits, None),
+        limits: Arc::new(limits),
     }
 }
 
@@ -395,6 +425,8 @@ impl Parts<'_> {
         Ok(Snapshot {
             router: Router::new(routes),
             unrouted: RouteMetrics::of("-", self.metrics),
+            limits: Arc::clone(&config.limits),
+            client_address: config.client_address.clone(),
             public_host: HeaderValue::try_from(config.public_url.authority())
                 .map_err(|error| Problem::new("public_url", error.to_string()))?,
             public_scheme: if config.public_url.is_https() {

@@ -14,6 +14,7 @@ use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
     egress::{Egress, Target},
+    ingress::{ClientAddress, Limits},
     oidc::Verifier,
     router::{Allow, Router},
     telemetry::metrics::Metrics,
@@ -26,6 +27,10 @@ pub struct Snapshot {
     pub router: Router<Arc<Route>>,
     /// What answers when no route does.
     pub unrouted: RouteMetrics,
+    /// What clients may take.
+    pub limits: Arc<Limits>,
+    /// Who says whose requests they bring.
+    pub client_address: Option<ClientAddress>,
     /// The host of the public URL.
     pub public_host: HeaderValue,
     /// `https`, or `http` for a gateway on loopback.

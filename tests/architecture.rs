@@ -12,8 +12,8 @@ use std::{
 
 /// Modules from the bottom up. A module uses rows below its own, never its own row.
 const LAYERS: &[&[&str]] = &[
-    &["ingress", "origin", "respond", "router", "secret", "units"],
-    &["telemetry"],
+    &["origin", "respond", "router", "secret", "units"],
+    &["ingress", "telemetry"],
     &["egress", "listener", "session", "upstream"],
     &["admin", "oauth", "oidc"],
     &["config", "snapshot"],

@@ -11,7 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use url::Url;
 
 use crate::{
-    admin, egress, listener,
+    admin, egress,
+    ingress::{ClientAddress, Limits},
+    listener,
     origin::{Origin, is_loopback},
     router::Allow,
     secret::Secret,
@@ -28,6 +30,10 @@ pub struct Gateway {
     pub listeners: Vec<listener::Config>,
     /// The admin socket.
     pub admin: admin::Config,
+    /// What clients may take.
+    pub limits: Arc<Limits>,
+    /// Who says whose requests they bring.
+    pub client_address: Option<ClientAddress>,
     /// The way out to the authorization server.
     pub egress: egress::Config,
     /// What seals session ids.

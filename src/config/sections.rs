@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     admin, egress,
+    ingress::{ClientAddress, Limits},
     listener::{self, Serve},
     origin::Origin,
     secret::{Secret, SecretSource},
@@ -23,10 +24,12 @@ use crate::{
 };
 
 /// What `gateway.yaml` may hold, in reading order.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "public_url",
     "listeners",
     "admin",
+    "limits",
+    "client_address",
     "egress",
     "authorization_server",
     "identity",
@@ -113,6 +116,14 @@ pub(super) fn listeners(
                 listener.address
             );
             reader.problem(&format!("{base}.address"), what);
+        }
+        if listener
+            .proxy_protocol
+            .as_ref()
+            .is_some_and(|proxy| proxy.from.is_empty())
+        {
+            let what = "expected the networks of the load balancers, found none";
+            reader.problem(&format!("{base}.proxy_protocol.from"), what);
         }
         if let Some(tls) = &listener.tls {
             check_tls(reader, &base, tls);
@@ -215,6 +226,25 @@ pub(super) fn admin(
         reader.note("admin.address", what);
     }
     Some(admin)
+}
+
+pub(super) fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
+    let limits: Limits = optional(reader, "limits")?;
+    for problem in limits.problems() {
+        reader.problem(&format!("limits.{}", problem.at), problem.what);
+    }
+    Some(limits)
+}
+
+pub(super) fn client_address(reader: &mut Reader<'_>) -> Option<ClientAddress> {
+    const SECTION: &str = "client_address";
+    let node = reader.root.find(SECTION)?;
+    let read: ClientAddress = reader.read(node, &Path::root().key(SECTION))?;
+    if read.from.is_empty() {
+        let what = "expected the networks of the load balancers, found none";
+        reader.problem("client_address.from", what);
+    }
+    Some(read)
 }
 
 pub(super) fn egress(reader: &mut Reader<'_>) -> Option<egress::Config> {

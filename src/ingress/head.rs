@@ -1,26 +1,28 @@
 //! The grammar of a request head, RFC 9112 without its leniencies.
 
+use std::mem::MaybeUninit;
+
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::{FIELDS_LIMIT, Refused, VALUE_LIMIT, check_target};
+use super::{Framing, Limits, Refused, check_target, limits::MOST_FIELDS};
 
 /// Refuses an HTTP/1 request head that is not exactly one well-formed request.
 ///
 /// `head` ends with the empty line. Everything that decides where the body ends is checked here,
-/// so that the reader of the body behind this layer and the upstream cannot disagree.
+/// so that the reader of the body behind this layer and the upstream cannot disagree. Returns it.
 ///
 /// # Errors
 /// Which rule the head breaks, with the status of the answer.
-pub fn check_head(head: &[u8]) -> Result<(), Refused> {
+pub fn check_head(head: &[u8], limits: &Limits) -> Result<Framing, Refused> {
     if memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head.get(at - 1) != Some(&b'\r')) {
         return Err(Refused::bad(
             "bare_line_feed",
             "lines must end with carriage return and line feed",
         ));
     }
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_LIMIT];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(head) {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY),
         Ok(_) | Err(_) => {
@@ -38,8 +40,12 @@ pub fn check_head(head: &[u8]) -> Result<(), Refused> {
         ));
     }
     check_method(request.method.unwrap_or_default())?;
-    check_target(request.path.unwrap_or_default().as_bytes())?;
-    check_h1_fields(request.headers, request.version == Some(0))
+    check_target(request.path.unwrap_or_default().as_bytes(), limits)?;
+    let framing = check_h1_fields(request.headers, request.version == Some(0), limits)?;
+    if matches!(request.method, Some("GET" | "HEAD")) && framing != Framing::Length(0) {
+        return Err(BODY_UNEXPECTED);
+    }
+    Ok(framing)
 }
 
 const TOO_MANY: Refused = Refused::new(
@@ -47,6 +53,15 @@ const TOO_MANY: Refused = Refused::new(
     "too_many_fields",
     "the request has too many header fields",
 );
+
+/// A body without a meaning (RFC 9110 §9.3.1): servers that do not expect it take it for the next
+/// request.
+pub const BODY_UNEXPECTED: Refused = Refused::bad(
+    "body_unexpected",
+    "a request of this method must not have a body",
+);
+
+const LENGTH: Refused = Refused::bad("content_length", "Content-Length must be one number");
 
 fn check_method(method: &str) -> Result<(), Refused> {
     match method {
@@ -59,10 +74,18 @@ fn check_method(method: &str) -> Result<(), Refused> {
     }
 }
 
-fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<(), Refused> {
+fn check_h1_fields(
+    fields: &[httparse::Header<'_>],
+    http_10: bool,
+    limits: &Limits,
+) -> Result<Framing, Refused> {
+    if fields.len() > limits.fields {
+        return Err(TOO_MANY);
+    }
     let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
+    let mut framing = Framing::Length(0);
     for field in fields {
-        check_field(field.name, field.value)?;
+        check_field(field.name, field.value, limits)?;
         let name = field.name;
         if name.eq_ignore_ascii_case("host") {
             hosts += 1;
@@ -71,12 +94,7 @@ fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<(),
             }
         } else if name.eq_ignore_ascii_case("content-length") {
             lengths += 1;
-            if !is_length(field.value) {
-                return Err(Refused::bad(
-                    "content_length",
-                    "Content-Length must be one number",
-                ));
-            }
+            framing = length(field.value).map(Framing::Length).ok_or(LENGTH)?;
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             codings += 1;
             if !field.value.eq_ignore_ascii_case(b"chunked") {
@@ -85,6 +103,7 @@ fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<(),
                     "the only transfer coding taken is chunked",
                 ));
             }
+            framing = Framing::Chunked;
         } else if name.eq_ignore_ascii_case("upgrade") {
             return Err(Refused::bad("upgrade", "the gateway does not upgrade"));
         } else if name.eq_ignore_ascii_case("expect") {
@@ -111,7 +130,7 @@ fn check_h1_fields(fields: &[httparse::Header<'_>], http_10: bool) -> Result<(),
             "the length of the body must be given exactly once",
         ));
     }
-    Ok(())
+    Ok(framing)
 }
 
 /// Refuses a request whose fields came over HTTP/2 and break a rule that the h2 library leaves open.
@@ -123,14 +142,15 @@ pub fn check_fields(
     target: &[u8],
     authority: Option<&str>,
     fields: &HeaderMap<HeaderValue>,
+    limits: &Limits,
 ) -> Result<(), Refused> {
     check_method(method.as_str())?;
-    check_target(target)?;
-    if fields.len() > FIELDS_LIMIT {
+    check_target(target, limits)?;
+    if fields.len() > limits.fields {
         return Err(TOO_MANY);
     }
     for (name, value) in fields {
-        check_field(name.as_str(), value.as_bytes())?;
+        check_field(name.as_str(), value.as_bytes(), limits)?;
     }
     let mut hosts = fields.get_all(header::HOST).iter();
     let host = hosts.next();
@@ -155,17 +175,16 @@ pub fn check_fields(
         ));
     }
     let mut lengths = fields.get_all(header::CONTENT_LENGTH).iter();
-    let one = lengths.next().is_none_or(|v| is_length(v.as_bytes()));
+    let one = lengths
+        .next()
+        .is_none_or(|v| length(v.as_bytes()).is_some());
     if !one || lengths.next().is_some() {
-        return Err(Refused::bad(
-            "content_length",
-            "Content-Length must be one number",
-        ));
+        return Err(LENGTH);
     }
     Ok(())
 }
 
-fn check_field(name: &str, value: &[u8]) -> Result<(), Refused> {
+fn check_field(name: &str, value: &[u8], limits: &Limits) -> Result<(), Refused> {
     // Servers behind a gateway that map `-` to `_` could take `X_Forwarded_For` for ours.
     if name.contains('_') {
         return Err(Refused::bad(
@@ -173,7 +192,13 @@ fn check_field(name: &str, value: &[u8]) -> Result<(), Refused> {
             "header field names must not hold underscores",
         ));
     }
-    if value.len() > VALUE_LIMIT {
+    if is_disguised(name) {
+        return Err(Refused::bad(
+            "field_name",
+            "a header field has a name that is easily taken for another one",
+        ));
+    }
+    if value.len() > limits.field_size.0 {
         return Err(Refused::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "field_too_large",
@@ -190,6 +215,19 @@ fn check_field(name: &str, value: &[u8]) -> Result<(), Refused> {
         ));
     }
     Ok(())
+}
+
+/// Whether a name is that of a field about framing but for hyphens and signs, as in
+/// `Transfer--Encoding`: a server that folds names would take it for that field.
+fn is_disguised(name: &str) -> bool {
+    ["transfer-encoding", "content-length"].iter().any(|field| {
+        let letters = |name: &'static str| name.bytes().filter(|b| *b != b'-');
+        let folded = name
+            .bytes()
+            .filter(u8::is_ascii_alphanumeric)
+            .map(|b| b.to_ascii_lowercase());
+        folded.eq(letters(field)) && !name.eq_ignore_ascii_case(field)
+    })
 }
 
 /// `Connection` may name what is dropped with the connection, and nothing that matters.
@@ -224,8 +262,12 @@ fn check_connection(value: &[u8]) -> Result<(), Refused> {
     Ok(())
 }
 
-fn is_length(value: &[u8]) -> bool {
-    (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
+/// One number without sign; 18 digits are more than any body has.
+fn length(value: &[u8]) -> Option<u64> {
+    if value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// `host[:port]` of RFC 3986 without userinfo; percent-encoded names are not taken.
@@ -255,7 +297,9 @@ mod tests {
     use super::*;
 
     fn check(head: &str, expect: Option<&str>) {
-        let refused = check_head(head.as_bytes()).err().map(|r| r.reason);
+        let refused = check_head(head.as_bytes(), &Limits::default())
+            .err()
+            .map(|r| r.reason);
         assert_eq!(refused, expect, "{head:?}");
     }
 
@@ -320,6 +364,17 @@ mod tests {
     }
 
     #[test]
+    fn refuses_bodies_that_nobody_expects() {
+        let get = |more: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+        check(&get("Content-Length: 0\r\n"), None);
+        check(&get("Content-Length: 1\r\n"), Some("body_unexpected"));
+        check(
+            &get("Transfer-Encoding: chunked\r\n"),
+            Some("body_unexpected"),
+        );
+    }
+
+    #[test]
     fn refuses_doubtful_hosts() {
         check("GET / HTTP/1.1\r\n\r\n", Some("host"));
         check(&fields("Host: a.test\r\n"), Some("host"));
@@ -350,12 +405,16 @@ mod tests {
             Some("target_form"),
         );
         check(&fields("X_Forwarded_For: 1\r\n"), Some("field_name"));
+        check(&fields("Transfer--Encoding: x\r\n"), Some("field_name"));
+        check(&fields("Content.Length: 1\r\n"), Some("field_name"));
+        check(&fields("ContentLength: 1\r\n"), Some("field_name"));
+        check(&fields("X-Content-Length: 1\r\n"), None);
         check(&fields("X: a\r\n b\r\n"), Some("malformed_head"));
         check(&fields("Upgrade: h2c\r\n"), Some("upgrade"));
         check(&fields("Expect: tea\r\n"), Some("expect"));
         check(&fields(&"A: b\r\n".repeat(101)), Some("too_many_fields"));
         check(
-            &fields(&format!("A: {}\r\n", "x".repeat(VALUE_LIMIT + 1))),
+            &fields(&format!("A: {}\r\n", "x".repeat(16 * 1024 + 1))),
             Some("field_too_large"),
         );
     }
@@ -363,7 +422,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics(head in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-            let _ = check_head(&head);
+            let _ = check_head(&head, &Limits::default());
         }
     }
 }

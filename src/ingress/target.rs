@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Refused, TARGET_LIMIT};
+use super::{Limits, Refused};
 
 /// Refuses a request target that is not the only way to write its path.
 ///
@@ -12,8 +12,8 @@ use super::{Refused, TARGET_LIMIT};
 ///
 /// # Errors
 /// 414 when the target is too long, else 400.
-pub fn check_target(target: &[u8]) -> Result<(), Refused> {
-    if target.len() > TARGET_LIMIT {
+pub fn check_target(target: &[u8], limits: &Limits) -> Result<(), Refused> {
+    if target.len() > limits.target_size.0 {
         return Err(Refused::new(
             StatusCode::URI_TOO_LONG,
             "target_too_long",
@@ -81,7 +81,9 @@ mod tests {
     use super::*;
 
     fn check(target: &str, expect: Option<&str>) {
-        let refused = check_target(target.as_bytes()).err().map(|r| r.reason);
+        let refused = check_target(target.as_bytes(), &Limits::default())
+            .err()
+            .map(|r| r.reason);
         assert_eq!(refused, expect, "{target}");
     }
 
@@ -133,7 +135,7 @@ mod tests {
         check("/a#b", Some("target_bytes"));
         check("/ä", Some("target_bytes"));
         check(
-            &format!("/{}", "a".repeat(TARGET_LIMIT)),
+            &format!("/{}", "a".repeat(8 * 1024)),
             Some("target_too_long"),
         );
     }

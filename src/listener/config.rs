@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// One socket.
@@ -13,9 +14,20 @@ pub struct Config {
     /// TLS; plain HTTP when it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
+    /// Load balancers that start each connection with the PROXY protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// What is served here.
     #[serde(default)]
     pub serve: Serve,
+}
+
+/// Who speaks the PROXY protocol, version 1 or 2.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// The networks of the load balancers. They must speak it; nobody else may.
+    pub from: Vec<IpNet>,
 }
 
 /// What a listener serves.

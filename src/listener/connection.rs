@@ -4,87 +4,143 @@
 //! layer has accepted. HTTP/2 frames are left to Pingora; its requests are checked by whoever
 //! serves them.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use http::StatusCode;
+use ipnet::IpNet;
 use log::debug;
 use pingora_core::{
     apps::{HttpPersistentSettings, HttpServerApp, ServerApp},
-    listeners::tls::Acceptor,
     protocols::{ALPN, Stream, http::ServerSession, l4::stream::Stream as TcpStream},
     server::ShutdownWatch,
 };
 use prometheus::{IntCounterVec, IntGauge};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::ingress::{self, Refused};
+use super::{
+    admission::{AddressPermit, Admission, Admitted},
+    preface,
+    tls::Tls,
+    wire::Wire,
+};
+use crate::ingress::{self, HEALTH_PATH, Limits, Refused, contains};
 
-/// How long the TLS handshake may take in all.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request head may take in all, from its first byte.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection may be silent before its first request and between two.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of what a refused client still sends is read, so that it sees the answer.
+const REFUSAL_DRAIN: usize = 64 * 1024;
 /// How long a refusal may take to be taken.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// The most connections of one listener.
-pub(super) const CONNECTIONS: usize = 16_384;
+/// How long a connection of the reserve may take in all.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What serves the connections of one listener.
 pub(super) struct Connections<A> {
     pub(super) app: Arc<A>,
     /// Missing on a plain listener.
-    pub(super) acceptor: Option<Acceptor>,
-    pub(super) open: Arc<AtomicUsize>,
+    pub(super) tls: Option<Tls>,
+    /// Who speaks the PROXY protocol.
+    pub(super) balancers: Vec<IpNet>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) admission: Arc<Admission>,
     pub(super) active: IntGauge,
     pub(super) refusals: IntCounterVec,
 }
 
-/// Counts a connection for as long as it lives.
-struct Permit<'a> {
-    open: &'a AtomicUsize,
-    active: &'a IntGauge,
+/// Nobody more is taken.
+const TOO_MANY: Refused = Refused::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "too_many_connections",
+    "the gateway has too many connections",
+);
+/// Nobody more is taken from this address.
+const TOO_MANY_OF_ADDRESS: Refused = Refused::new(
+    StatusCode::TOO_MANY_REQUESTS,
+    "too_many_connections_of_address",
+    "there are too many connections from this address",
+);
+
+/// Makes a session the last one of its connection. `set_keepalive` would be forgotten when the head
+/// is read.
+fn end_after(session: &mut ServerSession) {
+    session.set_keepalive_reuses_remaining(Some(0));
 }
 
-impl Drop for Permit<'_> {
+/// Whether a head that was checked asks for health.
+fn asks_for_health(head: &[u8]) -> bool {
+    let target = [&b"GET "[..], b"HEAD "]
+        .iter()
+        .find_map(|method| head.strip_prefix(*method));
+    target
+        .and_then(|target| target.strip_prefix(HEALTH_PATH.as_bytes()))
+        .is_some_and(|rest| rest.first() == Some(&b' '))
+}
+
+/// Shows a connection in the metrics for as long as it lives.
+struct Active<'a>(&'a IntGauge);
+
+impl<'a> Active<'a> {
+    fn count(active: &'a IntGauge) -> Self {
+        active.inc();
+        Self(active)
+    }
+}
+
+impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        self.active.dec();
+        self.0.dec();
     }
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
-    fn permit(&self) -> Option<Permit<'_>> {
-        let permit = Permit {
-            open: &self.open,
-            active: &self.active,
-        };
-        self.active.inc();
-        // Dropping the permit takes both counts back.
-        (self.open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS).then_some(permit)
-    }
-
     fn refuse(&self, reason: &str) {
         self.refusals.with_label_values(&[reason]).inc();
     }
 
-    /// Makes the connection ready for HTTP, or says why not by a metric.
-    async fn handshake(&self, tcp: TcpStream) -> Option<Stream> {
-        let Some(acceptor) = &self.acceptor else {
-            return Some(Box::new(tcp));
+    /// Makes the connection ready for HTTP, or says why not by a metric: who it is, whether they
+    /// have too many, and the TLS handshake.
+    async fn handshake(
+        &self,
+        mut tcp: TcpStream,
+        admitted: Admitted,
+    ) -> Option<(Stream, AddressPermit)> {
+        let until = Instant::now() + self.limits.handshake_timeout.0;
+        if contains(&self.balancers, preface::peer(&tcp)) {
+            match timeout_at(until, preface::read(&mut tcp)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    debug!(error:%; "a load balancer is refused");
+                    self.refuse("proxy_protocol");
+                    return None;
+                }
+                Err(_) => {
+                    self.refuse("handshake_timeout");
+                    return None;
+                }
+            }
+        }
+        let Some(permit) = self.admission.enter_from(preface::peer(&tcp)) else {
+            // Over TLS there is nothing to say before a handshake that costs more than the answer.
+            if self.tls.is_none() {
+                let mut wire = Wire::new(Box::new(tcp), self.refusals.clone());
+                self.answer(&mut wire, &TOO_MANY_OF_ADDRESS).await;
+            } else {
+                self.refuse(TOO_MANY_OF_ADDRESS.reason);
+            }
+            return None;
         };
-        match timeout(HANDSHAKE_TIMEOUT, acceptor.tls_handshake(tcp)).await {
-            Ok(Ok(tls)) => Some(Box::new(tls)),
+        let Some(tls) = &self.tls else {
+            return Some((Box::new(tcp), permit));
+        };
+        let acceptor = match admitted {
+            Admitted::Fully => &tls.acceptor,
+            Admitted::ForHealth => &tls.health_acceptor,
+        };
+        match timeout_at(until, acceptor.tls_handshake(tcp)).await {
+            Ok(Ok(tls)) => Some((Box::new(tls), permit)),
             Ok(Err(error)) => {
                 debug!(error:%; "a TLS handshake failed");
                 self.refuse("handshake_failed");
@@ -97,32 +153,47 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         }
     }
 
-    /// Reads the next head; `None` when the client is gone or was told why it is refused.
+    /// Answers one health request; everything else is told that there is no room.
+    async fn serve_health(&self, tcp: TcpStream, shutdown: &ShutdownWatch) -> Option<()> {
+        let (io, _counted) = self.handshake(tcp, Admitted::ForHealth).await?;
+        let mut wire = Box::new(Wire::new(io, self.refusals.clone()));
+        let head = self.head(&mut wire, true, shutdown).await?;
+        if !asks_for_health(&head) {
+            self.answer(&mut wire, &TOO_MANY).await;
+            return None;
+        }
+        let mut session = ServerSession::new_http1(wire);
+        end_after(&mut session);
+        session.set_pipelined_prefix(head);
+        self.app.process_new_http(session, shutdown).await?;
+        Some(())
+    }
+
+    /// Reads the next head and checks it; returns it with what was read of the body. `None` when
+    /// the client is gone or was told why it is refused.
     async fn head(
         &self,
-        io: &mut Stream,
+        wire: &mut Wire,
         first: bool,
         shutdown: &ShutdownWatch,
     ) -> Option<BytesMut> {
-        let mut buffer = BytesMut::with_capacity(2048);
-        match read_head(io, &mut buffer, first, shutdown).await {
-            Ok(Some(length)) => match ingress::check_head(buffer.get(..length)?) {
-                Ok(()) => Some(buffer),
-                Err(refused) => {
-                    self.answer(io, &refused).await;
-                    None
-                }
-            },
-            Ok(None) => None,
+        let begun = match read_head(wire, first, &self.limits, shutdown).await {
+            Ok(None) => return None,
+            Ok(Some(length)) => ingress::check_head(wire.ahead().get(..length)?, &self.limits)
+                .and_then(|framing| wire.begin(length, framing)),
+            Err(refused) => Err(refused),
+        };
+        match begun {
+            Ok(head) => Some(head),
             Err(refused) => {
-                self.answer(io, &refused).await;
+                self.answer(wire, &refused).await;
                 None
             }
         }
     }
 
     /// Tells a client why its head is refused, and closes: what follows cannot be framed.
-    async fn answer(&self, io: &mut Stream, refused: &Refused) {
+    async fn answer(&self, wire: &mut Wire, refused: &Refused) {
         self.refuse(refused.reason);
         let body = serde_json::json!({
             "error": "invalid_request",
@@ -130,23 +201,22 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         })
         .to_string();
         let answer = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{body}",
+            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}Connection: close\r\n\r\n{body}",
             refused.status.as_str(),
             refused.status.canonical_reason().unwrap_or_default(),
             body.len(),
+            if matches!(refused.status.as_u16(), 429 | 503) {
+                "Retry-After: 5\r\n"
+            } else {
+                ""
+            },
         );
         let write = async {
-            io.write_all(answer.as_bytes()).await?;
+            wire.write_all(answer.as_bytes()).await?;
             // The client learns at once that nothing follows; but closing over unread bytes would
             // reset the connection before the answer is read.
-            io.shutdown().await?;
-            let mut rest = [0; 4096];
-            for _ in 0..16 {
-                if io.read(&mut rest).await? == 0 {
-                    break;
-                }
-            }
-            Ok::<_, std::io::Error>(())
+            wire.shutdown().await?;
+            wire.discard(REFUSAL_DRAIN).await
         };
         if !matches!(timeout(REFUSAL_TIMEOUT, write).await, Ok(Ok(()))) {
             debug!("a refusal was not taken");
@@ -156,55 +226,69 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
 
 /// Reads until the empty line; returns the length of the head, or `None` when nothing came.
 async fn read_head(
-    io: &mut Stream,
-    buffer: &mut BytesMut,
+    wire: &mut Wire,
     first: bool,
+    limits: &Limits,
     shutdown: &ShutdownWatch,
 ) -> Result<Option<usize>, Refused> {
     let mut stop = shutdown.clone();
-    let mut until = Instant::now() + if first { HEAD_TIMEOUT } else { IDLE_TIMEOUT };
+    // A request that came with the one before it has begun already.
+    let begun = first || !wire.ahead().is_empty();
+    let wait = if begun {
+        limits.head_timeout
+    } else {
+        limits.idle_timeout
+    };
+    let mut until = Instant::now() + wait.0;
     let mut searched = 0;
     loop {
-        let idle = buffer.is_empty();
+        if let Some(length) = find_end(wire.ahead(), &mut searched, limits.head_size.0)? {
+            return Ok(Some(length));
+        }
+        let idle = wire.ahead().is_empty();
         let read = tokio::select! {
             biased;
-            read = timeout_at(until, io.read_buf(buffer)) => read,
+            read = timeout_at(until, wire.read_ahead()) => read,
             _ = stop.wait_for(|stop| *stop), if idle => return Ok(None),
         };
         match read {
             Ok(Ok(n)) if n > 0 => {
                 if idle {
-                    until = Instant::now() + HEAD_TIMEOUT;
+                    until = Instant::now() + limits.head_timeout.0;
                 }
             }
             Err(_) if !idle => {
                 return Err(Refused {
-                    status: http::StatusCode::REQUEST_TIMEOUT,
+                    status: StatusCode::REQUEST_TIMEOUT,
                     reason: "head_timeout",
                     description: "the request head took too long",
                 });
             }
             _ => return Ok(None),
         }
-        // The end may straddle two reads.
-        let from = searched.max(3) - 3;
-        if let Some(at) = memchr::memmem::find(buffer.get(from..).unwrap_or_default(), b"\r\n\r\n")
-        {
-            return Ok(Some(from + at + 4));
-        }
-        searched = buffer.len();
-        if searched > ingress::HEAD_LIMIT {
-            return Err(Refused {
-                status: http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                reason: "head_too_large",
-                description: "the request head is too large",
-            });
-        }
-        // A head with bare line feeds never ends: it is refused as soon as it would have ended.
-        if memchr::memmem::find(buffer.get(from..).unwrap_or_default(), b"\n\n").is_some() {
-            return Ok(Some(searched));
-        }
     }
+}
+
+/// Looks for the end of a head in what was not searched before.
+fn find_end(buffer: &[u8], searched: &mut usize, limit: usize) -> Result<Option<usize>, Refused> {
+    // The end may straddle two reads.
+    let from = searched.saturating_sub(3);
+    let fresh = buffer.get(from..).unwrap_or_default();
+    *searched = buffer.len();
+    let end = memchr::memmem::find(fresh, b"\r\n\r\n").map(|at| from + at + 4);
+    if end.unwrap_or(buffer.len()) > limit {
+        return Err(Refused {
+            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            reason: "head_too_large",
+            description: "the request head is too large",
+        });
+    }
+    // A head with bare line feeds never ends: it is refused as soon as it would have ended.
+    let bare = memchr::memmem::find(fresh, b"\n\n").map(|at| from + at + 2);
+    Ok(match (end, bare) {
+        (Some(end), Some(bare)) => Some(end.min(bare)),
+        (end, bare) => end.or(bare),
+    })
 }
 
 #[async_trait]
@@ -214,26 +298,36 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let Some(_permit) = self.permit() else {
-            self.refuse("too_many_connections");
+        let _active = Active::count(&self.active);
+        let Some((_permit, admitted)) = self.admission.enter() else {
+            self.refuse(TOO_MANY.reason);
             return None;
         };
         // The handshake needs the stream itself; what the listener accepted is always one.
         let tcp = *stream.into_any().downcast::<TcpStream>().ok()?;
-        let mut io = self.handshake(tcp).await?;
-        if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
-            return ServerApp::process_new(&self.app, io, shutdown).await;
+        if admitted == Admitted::ForHealth {
+            let served = timeout(HEALTH_TIMEOUT, self.serve_health(tcp, shutdown)).await;
+            if served.is_err() {
+                self.refuse(TOO_MANY.reason);
+            }
+            return None;
         }
+        let (io, _counted) = self.handshake(tcp, admitted).await?;
+        if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
+            let wire = Wire::http2(io, self.refusals.clone());
+            return ServerApp::process_new(&self.app, Box::new(wire), shutdown).await;
+        }
+        let mut wire = Box::new(Wire::new(io, self.refusals.clone()));
         let mut settings: Option<HttpPersistentSettings> = None;
         loop {
-            let head = self.head(&mut io, settings.is_none(), shutdown).await?;
-            let mut session = ServerSession::new_http1(io);
+            let head = self.head(&mut wire, settings.is_none(), shutdown).await?;
+            let mut session = ServerSession::new_http1(wire);
             match settings.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
-                None => session.set_keepalive(Some(IDLE_TIMEOUT.as_secs())),
+                None => session.set_keepalive(Some(self.limits.idle_timeout.0.as_secs().max(1))),
             }
             if *shutdown.borrow() {
-                session.set_keepalive(None);
+                end_after(&mut session);
             }
             session.set_pipelined_prefix(head);
             let (stream, kept) = self
@@ -241,7 +335,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
                 .process_new_http(session, shutdown)
                 .await?
                 .consume();
-            io = stream;
+            wire = Wire::back(stream)?;
             settings = kept;
         }
     }

@@ -15,6 +15,8 @@ const SESSIONS: usize = 10_000;
 pub(super) struct Tls {
     /// Makes the handshake.
     pub(super) acceptor: Acceptor,
+    /// The same without HTTP/2, whose connections are not over after one request.
+    pub(super) health_acceptor: Acceptor,
     /// The first name of each certificate and when it expires, in seconds since the Unix epoch.
     pub(super) expiries: Vec<(String, i64)>,
 }
@@ -44,8 +46,11 @@ impl Tls {
         server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(failed)?;
         // One ticket is enough for a client that keeps its connection; each costs bytes and keys.
         server.send_tls13_tickets = 1;
+        let mut health = server.clone();
+        health.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             acceptor: Acceptor::from_server_config(Arc::new(server)),
+            health_acceptor: Acceptor::from_server_config(Arc::new(health)),
             expiries,
         })
     }

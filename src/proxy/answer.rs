@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{call::Call, failure::Failure};
 use crate::{respond, snapshot::Step};
 
-/// How long a client may refuse to take the next bytes of an answer.
+/// How long a client may refuse to take the next bytes where nobody has said it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the steps want done with the body of a response, in the order they see it.
@@ -197,7 +197,7 @@ pub(super) async fn write_head(
     head: Box<ResponseHeader>,
     end: bool,
 ) -> Result<(), Failure> {
-    session.set_write_timeout(Some(WRITE_TIMEOUT));
+    let limit = write_limit(session);
     let write = async {
         session.write_response_header(head).await?;
         if end {
@@ -205,7 +205,7 @@ pub(super) async fn write_head(
         }
         Ok(())
     };
-    bounded(write).await
+    bounded(limit, write).await
 }
 
 /// Writes a piece of the body and flushes it where the body is a stream.
@@ -214,12 +214,20 @@ pub(super) async fn write_body(
     data: Bytes,
     end: bool,
 ) -> Result<(), Failure> {
-    bounded(session.write_response_body(data, end)).await
+    bounded(write_limit(session), session.write_response_body(data, end)).await
+}
+
+/// How long one write may take: what the session was told, and a second for what it does around.
+fn write_limit(session: &ServerSession) -> Duration {
+    session.get_write_timeout().unwrap_or(WRITE_TIMEOUT) + Duration::from_secs(1)
 }
 
 /// Pingora's own write timeout does not cover its last flush.
-async fn bounded(write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), Failure> {
-    match timeout(WRITE_TIMEOUT + Duration::from_secs(1), write).await {
+async fn bounded(
+    limit: Duration,
+    write: impl Future<Output = pingora_core::Result<()>>,
+) -> Result<(), Failure> {
+    match timeout(limit, write).await {
         Ok(written) => written.map_err(Failure::gone),
         Err(_) => Err(Failure::gone(Error::explain(
             ErrorType::WriteTimedout,

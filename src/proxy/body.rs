@@ -3,22 +3,24 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
+use http::{Method, header};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
+use crate::ingress::{BODY_UNEXPECTED, Limits};
 
-/// How long a body may take whatever its size.
-const GRACE: Duration = Duration::from_secs(30);
-/// What a client must send in each second beyond the grace.
-const SLOWEST_BYTES_PER_SECOND: usize = 16 * 1024;
 /// The first allocation for a body that comes in pieces; what a client announces is not believed.
 const FIRST_ALLOCATION: usize = 64 * 1024;
+
 /// Reads the whole body, up to `limit` bytes.
 ///
 /// A body that came in one piece is not copied.
-pub(super) async fn gather(session: &mut ServerSession, limit: usize) -> Result<Bytes, Failure> {
+pub(super) async fn gather(
+    session: &mut ServerSession,
+    limit: usize,
+    limits: &Limits,
+) -> Result<Bytes, Failure> {
     if announced(session).is_some_and(|length| length > limit) {
         return Err(Failure::body_too_large(limit));
     }
@@ -36,12 +38,16 @@ pub(super) async fn gather(session: &mut ServerSession, limit: usize) -> Result<
     let mut rest = BytesMut::new();
     loop {
         let received = first.len() + rest.len();
-        let grace = Duration::from_secs((received / SLOWEST_BYTES_PER_SECOND) as u64);
-        let read = timeout_at(begun + GRACE + grace, session.read_request_body()).await;
+        let grace = Duration::from_secs((received / limits.body_rate.0.max(1)) as u64);
+        let read = timeout_at(
+            begun + limits.body_grace.0 + grace,
+            session.read_request_body(),
+        )
+        .await;
         let chunk = match read {
             Ok(Ok(Some(chunk))) => chunk,
             Ok(Ok(None)) => break,
-            Ok(Err(error)) => return Err(Failure::gone(error)),
+            Ok(Err(error)) => return Err(Failure::unreadable(error)),
             Err(_) => return Err(Failure::body_timeout()),
         };
         if received + chunk.len() > limit {
@@ -58,11 +64,16 @@ pub(super) async fn gather(session: &mut ServerSession, limit: usize) -> Result<
             rest.extend_from_slice(&chunk);
         }
     }
-    Ok(if rest.is_empty() {
+    let body = if rest.is_empty() {
         first
     } else {
         rest.freeze()
-    })
+    };
+    // HTTP/1.1 heads that announce one are refused long before; HTTP/2 need not announce it.
+    if !body.is_empty() && matches!(session.req_header().method, Method::GET | Method::HEAD) {
+        return Err(BODY_UNEXPECTED.into());
+    }
+    Ok(body)
 }
 
 /// What `Content-Length` says; the first layer has refused everything but one number.

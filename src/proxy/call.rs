@@ -51,6 +51,10 @@ impl Call {
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| {
                 address.ip().to_canonical()
             });
+        let client = match &snapshot.client_address {
+            Some(trusted) => trusted.client(client, &session.req_header().headers),
+            None => client,
+        };
         Self {
             snapshot,
             route: None,

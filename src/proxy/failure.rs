@@ -33,6 +33,18 @@ impl Failure {
         Self::Gone(error.into_down())
     }
 
+    /// The body could not be read: its framing was refused, or the client left.
+    pub(super) fn unreadable(error: Box<Error>) -> Self {
+        let io: Option<&std::io::Error> = error.root_cause().downcast_ref();
+        let refused: Option<&Refused> = io.and_then(|io| io.get_ref()?.downcast_ref());
+        match refused {
+            Some(refused) => {
+                Self::from(*refused).with(header::CONNECTION, HeaderValue::from_static("close"))
+            }
+            None => Self::gone(error),
+        }
+    }
+
     /// An OAuth error: JSON with `error` and `error_description` (RFC 6749 §5.2).
     pub(super) fn oauth(
         status: StatusCode,
