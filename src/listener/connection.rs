@@ -224,6 +224,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
     }
 }
 
+/// Reads the first bytes of an HTTP/2 client (RFC 9113 §3.4); false when it sends none or others.
+async fn http2_preface(wire: &mut Wire) -> bool {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    while wire.ahead().len() < PREFACE.len() {
+        if !matches!(wire.read_ahead().await, Ok(n) if n > 0) {
+            return false;
+        }
+    }
+    wire.ahead().starts_with(PREFACE)
+}
+
 /// Reads until the empty line; returns the length of the head, or `None` when nothing came.
 async fn read_head(
     wire: &mut Wire,
@@ -314,7 +325,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
         }
         let (io, _counted) = self.handshake(tcp, admitted).await?;
         if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
-            let wire = Wire::http2(io, self.refusals.clone());
+            let mut wire = Wire::http2(io, self.refusals.clone());
+            // Pingora would wait for it for ever.
+            let preface = timeout(self.limits.head_timeout.0, http2_preface(&mut wire)).await;
+            if !preface.unwrap_or(false) {
+                self.refuse("http2_preface");
+                return None;
+            }
             return ServerApp::process_new(&self.app, Box::new(wire), shutdown).await;
         }
         let mut wire = Box::new(Wire::new(io, self.refusals.clone()));

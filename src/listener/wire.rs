@@ -60,7 +60,8 @@ impl Wire {
         }
     }
 
-    /// Starts an HTTP/2 connection: its frames pass, and are counted.
+    /// Starts an HTTP/2 connection: its frames pass, and are counted. What is read ahead of them
+    /// passes first.
     pub(super) fn http2(io: Stream, refusals: IntCounterVec) -> Self {
         Self {
             frames: Some(FrameScan::new(Instant::now())),
@@ -150,7 +151,12 @@ impl AsyncRead for Wire {
             return self.poll_leaving(cx);
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if self.frames.is_some() && !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(length));
+        } else {
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        }
         let read = buf.filled().get(before..).unwrap_or_default();
         if let Some(frames) = &mut self.frames {
             return Poll::Ready(frames.scan(read, Instant::now()).map_err(|refused| {

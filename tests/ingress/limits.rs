@@ -1,8 +1,11 @@
 //! Limits as configured: each is held, says why in the protocol, and counts.
 
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
-use crate::world::{Edge, ask, read_answer, until};
+use crate::world::{Edge, PATIENCE, ask, read_answer, until};
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -55,6 +58,33 @@ async fn slow_clients_are_told_and_closed() {
     let edge = Edge::start("TLS", limits).await;
     assert_eq!(edge.ask(b"\x16\x03").await.status, None);
     assert_eq!(edge.refusals("handshake_timeout"), 1);
+}
+
+#[tokio::test]
+async fn http2_clients_that_do_nothing_are_closed() {
+    let edge = Edge::start(
+        "TLS",
+        "limits: { head_timeout: 200ms, idle_timeout: 300ms }",
+    )
+    .await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    // Half of a frame with fields, the other half of which never comes.
+    let half = [&preface[..], b"\0\0\x0a\x01\x04\0\0\0\x01\x82"].concat();
+    for bytes in [
+        &b""[..],
+        b"PRI * HT",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        preface,
+        &half,
+    ] {
+        let mut stream = edge.connect_tls("h2").await;
+        let _ = stream.write_all(bytes).await;
+        let mut rest = vec![];
+        let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        assert!(read.is_ok(), "{} stays open", bytes.escape_ascii());
+    }
+    assert_eq!(edge.refusals("http2_preface"), 3);
+    until("they are gone", || edge.connections() == 0).await;
 }
 
 #[tokio::test]
