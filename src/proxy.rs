@@ -16,6 +16,7 @@ mod jsonrpc;
 mod leg;
 mod mcp;
 mod pass;
+mod pipe;
 mod redirect;
 
 use std::sync::{

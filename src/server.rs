@@ -3,6 +3,9 @@
 //! The three steps are apart so that a broken configuration is known before a socket is bound, and
 //! so that tests start the same gateway in their own process on port 0.
 
+mod build;
+mod routes;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -10,12 +13,9 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use http::HeaderValue;
-use mcp_gateway_filters::Problem;
-use rustls::crypto::CryptoProvider;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -24,16 +24,11 @@ use tokio::{
 
 use crate::{
     admin::Admin,
-    config::{self, AccessLog, Gateway, UpstreamToken},
-    egress::{Egress, Target},
     ingress::{ClientAddress, Limits},
     listener::{self, Admission, Gate, Listener, Serve},
-    oidc::{Issuer, KeySource, Verifier},
+    oidc::KeySource,
     proxy::{Proxy, RedirectToHttps},
-    router::Router,
-    session::{Sealer, load_or_create},
-    snapshot::{self, Route, RouteMetrics, Snapshot, Step},
-    telemetry::{access, metrics::Metrics},
+    telemetry::metrics::Metrics,
     upstream::Pool,
 };
 
@@ -56,114 +51,7 @@ pub struct Server {
     inflight: Arc<AtomicUsize>,
 }
 
-/// Collects problems while the parts are built.
-#[derive(Default)]
-struct Problems(Vec<Problem>);
-
-impl Problems {
-    /// Keeps the value, or the problems with the place of the part before theirs.
-    fn take<T>(&mut self, place: &str, built: Result<T, Vec<Problem>>) -> Option<T> {
-        match built {
-            Ok(value) => Some(value),
-            Err(problems) => {
-                self.0.extend(problems.into_iter().map(|problem| {
-                    let at = if problem.at.is_empty() {
-                        place.to_owned()
-                    } else {
-                        format!("{place}.{}", problem.at)
-                    };
-                    Problem { at, ..problem }
-                }));
-                None
-            }
-        }
-    }
-}
-
 impl Server {
-    /// Builds everything that the configuration names.
-    ///
-    /// # Errors
-    /// Every problem that shows only when files are read: certificates, authorities, keys. Each
-    /// stands at its path in the configuration.
-    pub fn build(config: &Gateway) -> Result<Self, Vec<Problem>> {
-        let log = match config.access_log {
-            AccessLog::Stdout => access::Log::to(Box::new(io::stdout())),
-            AccessLog::Stderr => access::Log::to(Box::new(io::stderr())),
-            AccessLog::Off => access::Log::off(),
-        };
-        Self::build_with(config, log)
-    }
-
-    /// Builds with an access log of one's own.
-    ///
-    /// # Errors
-    /// As [`Server::build`].
-    pub fn build_with(config: &Gateway, log: access::Log) -> Result<Self, Vec<Problem>> {
-        let provider = crypto_provider();
-        let metrics = Arc::new(Metrics::new());
-        let mut problems = Problems::default();
-        let now = unix_now();
-
-        let listeners = listeners(config, &provider, now, &mut problems);
-        let admin = problems.take(
-            "admin",
-            Listener::build(&plain(config.admin.address), &provider, now),
-        );
-        let pools: Vec<Arc<Pool>> = config
-            .upstreams
-            .iter()
-            .filter_map(|(name, upstream)| {
-                problems.take(
-                    &format!("upstreams.{name}"),
-                    Pool::build(name, upstream, &metrics),
-                )
-            })
-            .collect();
-        let egress = problems
-            .take("egress", Egress::build(&config.egress))
-            .map(Arc::new);
-        let identity = egress.as_ref().and_then(|egress| {
-            let identity = config.identity.as_ref()?;
-            problems.take(
-                "authorization_server",
-                verifier(identity, Arc::clone(egress), &metrics),
-            )
-        });
-        let sealer = problems.take("sessions", sealer(&config.sessions));
-        let (Some(admin), Some(egress), Some(sealer), true) =
-            (admin, egress, sealer, problems.0.is_empty())
-        else {
-            return Err(problems.0);
-        };
-        let (verifier, keys) = identity.unzip();
-        let parts = Parts {
-            pools: &pools,
-            egress: &egress,
-            verifier: verifier.as_ref(),
-            metrics: &metrics,
-        };
-        let snapshot = parts.snapshot(config).map_err(|problem| vec![problem])?;
-        let proxy = Arc::new(Proxy::new(
-            Arc::new(snapshot),
-            Arc::new(sealer),
-            &metrics,
-            log,
-        ));
-        Ok(Self {
-            listeners,
-            admin,
-            origin: config.public_url.as_str().to_owned(),
-            inflight: proxy.inflight(),
-            proxy,
-            metrics,
-            pools,
-            keys,
-            limits: Arc::clone(&config.limits),
-            client_address: config.client_address.clone(),
-        })
-    }
-
     /// Binds every socket and serves, on the runtime of the caller.
     ///
     /// # Errors
@@ -311,31 +199,6 @@ impl Running {
     }
 }
 
-/// Returns the one crypto provider of the process, and makes it the default for the libraries
-/// that ask for one.
-fn crypto_provider() -> Arc<CryptoProvider> {
-    // An embedding program may have chosen already; its choice then holds for the libraries.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
-
-fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-        })
-}
-
-fn plain(address: SocketAddr) -> listener::Config {
-    listener::Config {
-        address,
-        tls: None,
-        proxy_protocol: None,
-        serve: Serve::Routes,
-    }
-}
-
 /// The admin listener has limits of its own: what happens to the public ones is seen there.
 fn admin_gate() -> Gate {
     let limits = Limits {
@@ -346,167 +209,5 @@ fn admin_gate() -> Gate {
     Gate {
         admission: Admission::new(&limits, None),
         limits: Arc::new(limits),
-    }
-}
-
-fn listeners(
-    config: &Gateway,
-    provider: &Arc<CryptoProvider>,
-    now: i64,
-    problems: &mut Problems,
-) -> Vec<(Listener, Serve)> {
-    config
-        .listeners
-        .iter()
-        .enumerate()
-        .filter_map(|(index, listener)| {
-            let built = Listener::build(listener, provider, now);
-            let built = problems.take(&format!("listeners[{index}]"), built)?;
-            Some((built, listener.serve))
-        })
-        .collect()
-}
-
-fn sealer(config: &config::Sessions) -> Result<Sealer, Vec<Problem>> {
-    let keys = if config.keys.is_empty() {
-        let key = load_or_create(&config.state_directory).map_err(|error| {
-            vec![
-                Problem::new("state_directory", error.to_string())
-                    .help("make it a directory of the gateway's own user, or set `sessions.keys`"),
-            ]
-        })?;
-        vec![key]
-    } else {
-        config.keys.clone()
-    };
-    Sealer::new(&keys).map_err(|error| vec![Problem::new("keys", error.to_string())])
-}
-
-fn verifier(
-    identity: &config::Identity,
-    egress: Arc<Egress>,
-    metrics: &Metrics,
-) -> Result<(Arc<Verifier>, KeySource), Vec<Problem>> {
-    let jwks = Target::parse(identity.jwks_uri.as_str())
-        .map_err(|error| vec![Problem::new("", error.to_string())])?;
-    let issuer = Issuer {
-        issuer: identity.issuer.clone(),
-        audiences: identity.audiences.clone(),
-        tenant: Some(identity.tenant.clone()),
-    };
-    let keys = KeySource::new(jwks, egress, metrics);
-    let verifier = Verifier::new(issuer, keys.clone(), metrics);
-    Ok((Arc::new(verifier), keys))
-}
-
-/// The live things that a snapshot refers to.
-struct Parts<'a> {
-    pools: &'a [Arc<Pool>],
-    egress: &'a Arc<Egress>,
-    verifier: Option<&'a Arc<Verifier>>,
-    metrics: &'a Metrics,
-}
-
-impl Parts<'_> {
-    fn snapshot(&self, config: &Gateway) -> Result<Snapshot, Problem> {
-        let routes = config
-            .routes
-            .iter()
-            .enumerate()
-            .map(|(index, route)| {
-                let built = self.route(route).map_err(|problem| Problem {
-                    at: format!("routes[{index}]"),
-                    ..problem
-                })?;
-                Ok((route.path.clone(), Arc::new(built)))
-            })
-            .collect::<Result<Vec<_>, Problem>>()?;
-        Ok(Snapshot {
-            router: Router::new(routes),
-            unrouted: RouteMetrics::of("-", self.metrics),
-            limits: Arc::clone(&config.limits),
-            client_address: config.client_address.clone(),
-            public_host: HeaderValue::try_from(config.public_url.authority())
-                .map_err(|error| Problem::new("public_url", error.to_string()))?,
-            public_scheme: if config.public_url.is_https() {
-                "https"
-            } else {
-                "http"
-            },
-        })
-    }
-
-    fn route(&self, route: &config::Route) -> Result<Route, Problem> {
-        let allow = route
-            .methods
-            .iter()
-            .map(http::Method::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
-        Ok(Route {
-            path: route.path.clone(),
-            methods: route.methods.clone(),
-            allow: HeaderValue::try_from(allow)
-                .map_err(|error| Problem::new("methods", error.to_string()))?,
-            steps: route
-                .steps
-                .iter()
-                .map(|step| self.step(step))
-                .collect::<Result<_, _>>()?,
-            metrics: RouteMetrics::of(&route.path, self.metrics),
-        })
-    }
-
-    fn step(&self, step: &config::Step) -> Result<Step, Problem> {
-        Ok(match step {
-            config::Step::Filter { name, filter } => Step::Filter {
-                name,
-                filter: Arc::clone(filter),
-            },
-            config::Step::Authenticate(gate) => Step::Authenticate(self.authenticate(gate)?),
-            config::Step::Proxy(proxy) => Step::Proxy(Box::new(self.proxy(proxy)?)),
-            config::Step::Exchange(exchange) => Step::Exchange(Box::new(snapshot::Exchange {
-                egress: Arc::clone(self.egress),
-                target: Target::parse(exchange.url.as_str())
-                    .map_err(|error| Problem::new("", error.to_string()))?,
-                timeout: exchange.timeout.0,
-                response_limit: exchange.response_limit.0,
-                outcomes: self.metrics.token_exchanges.clone(),
-            })),
-        })
-    }
-
-    fn authenticate(&self, gate: &config::Authenticate) -> Result<snapshot::Authenticate, Problem> {
-        let verifier = self
-            .verifier
-            .ok_or_else(|| Problem::new("", "`authenticate` needs an `authorization_server`"))?;
-        let mut challenge = format!("Bearer resource_metadata=\"{}\"", gate.resource_metadata);
-        if !gate.scopes.is_empty() {
-            challenge = format!("{challenge}, scope=\"{}\"", gate.scopes.join(" "));
-        }
-        Ok(snapshot::Authenticate {
-            verifier: Arc::clone(verifier),
-            challenge,
-            groups: gate.groups.clone(),
-        })
-    }
-
-    fn proxy(&self, proxy: &config::Proxy) -> Result<snapshot::Proxy, Problem> {
-        let pool = self
-            .pools
-            .iter()
-            .find(|pool| pool.name() == proxy.upstream)
-            .ok_or_else(|| Problem::new("", format!("no upstream named `{}`", proxy.upstream)))?;
-        Ok(snapshot::Proxy {
-            pool: Arc::clone(pool),
-            path: proxy.path.as_ref().map(|path| path.as_str().to_owned()),
-            sessions: proxy.sessions,
-            with_token: proxy.upstream_token == UpstreamToken::Caller,
-            request_body_limit: proxy.request_body_limit.0,
-            response_head_timeout: proxy.response_head_timeout.map(|period| period.0),
-            allow: proxy.allow.clone(),
-            retries: self.metrics.upstream_retries.clone(),
-            failures: self.metrics.upstream_failures.clone(),
-        })
     }
 }

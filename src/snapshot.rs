@@ -3,11 +3,14 @@
 //! A snapshot refers to live things that outlast it: pools with their health, the key set, the
 //! verdict cache. It never sees YAML.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{HeaderValue, Method};
 use mcp_gateway_filters::Filter;
-use prometheus::{Histogram, IntCounterVec, IntGauge};
+use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
     egress::{Egress, Target},
@@ -111,26 +114,32 @@ pub struct Exchange {
     pub outcomes: IntCounterVec,
 }
 
-/// The metrics of a route, resolved.
+/// The metrics of a route. A series is made when it first has something to say, then kept: most
+/// routes never answer with most classes, and whoever scrapes should not have to read that.
 pub struct RouteMetrics {
-    /// First a client that left before an answer, then the classes from `2xx` on.
-    durations: [Histogram; 5],
-    /// Event streams that are open.
-    pub streams: IntGauge,
-    refusals: IntCounterVec,
     route: String,
+    /// First a client that left before an answer, then the classes from `2xx` on.
+    durations: [OnceLock<Histogram>; 5],
+    streams: OnceLock<IntGauge>,
+    all_durations: HistogramVec,
+    all_streams: IntGaugeVec,
+    refusals: IntCounterVec,
 }
 
+/// The values of the label `code`, in the order of [`RouteMetrics::durations`].
+const CODES: [&str; 5] = ["gone", "2xx", "3xx", "4xx", "5xx"];
+
 impl RouteMetrics {
-    /// Resolves the metrics of a route.
+    /// Names the route in the metrics that it counts into.
     #[must_use]
     pub fn of(route: &str, metrics: &Metrics) -> Self {
-        let class = |code| metrics.request_duration.with_label_values(&[route, code]);
         Self {
-            durations: ["gone", "2xx", "3xx", "4xx", "5xx"].map(class),
-            streams: metrics.streams_active.with_label_values(&[route]),
-            refusals: metrics.refusals.clone(),
             route: route.to_owned(),
+            durations: Default::default(),
+            streams: OnceLock::new(),
+            all_durations: metrics.request_duration.clone(),
+            all_streams: metrics.streams_active.clone(),
+            refusals: metrics.refusals.clone(),
         }
     }
 
@@ -138,15 +147,23 @@ impl RouteMetrics {
     pub fn ended(&self, status: u16, duration: Duration) {
         // An answer never ends with 1xx.
         let class = usize::from(status / 100).saturating_sub(1);
-        if let Some(histogram) = self.durations.get(class) {
-            histogram.observe(duration.as_secs_f64());
+        if let (Some(histogram), Some(code)) = (self.durations.get(class), CODES.get(class)) {
+            histogram
+                .get_or_init(|| self.all_durations.with_label_values(&[&*self.route, *code]))
+                .observe(duration.as_secs_f64());
         }
+    }
+
+    /// Event streams that are open.
+    pub fn streams(&self) -> &IntGauge {
+        self.streams
+            .get_or_init(|| self.all_streams.with_label_values(&[&*self.route]))
     }
 
     /// Counts a refusal.
     pub fn refused(&self, reason: &str) {
         self.refusals
-            .with_label_values(&[&self.route, reason])
+            .with_label_values(&[&*self.route, reason])
             .inc();
     }
 }

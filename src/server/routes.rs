@@ -1,0 +1,129 @@
+//! From configured routes to compiled ones: names become pools, settings become ready values.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use mcp_gateway_filters::Problem;
+
+use crate::{
+    config::{self, Gateway, UpstreamToken},
+    egress::{Egress, Target},
+    oidc::Verifier,
+    router::Router,
+    snapshot::{self, Route, RouteMetrics, Snapshot, Step},
+    telemetry::metrics::Metrics,
+    upstream::Pool,
+};
+
+/// The live things that a snapshot refers to.
+pub(super) struct Parts<'a> {
+    pub(super) pools: &'a [Arc<Pool>],
+    pub(super) egress: &'a Arc<Egress>,
+    pub(super) verifier: Option<&'a Arc<Verifier>>,
+    pub(super) metrics: &'a Metrics,
+}
+
+impl Parts<'_> {
+    /// Compiles every route.
+    pub(super) fn snapshot(&self, config: &Gateway) -> Result<Snapshot, Problem> {
+        let routes = config
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| {
+                let built = self.route(route).map_err(|problem| Problem {
+                    at: format!("routes[{index}]"),
+                    ..problem
+                })?;
+                Ok((route.path.clone(), Arc::new(built)))
+            })
+            .collect::<Result<Vec<_>, Problem>>()?;
+        Ok(Snapshot {
+            router: Router::new(routes),
+            unrouted: RouteMetrics::of("-", self.metrics),
+            limits: Arc::clone(&config.limits),
+            client_address: config.client_address.clone(),
+            public_host: HeaderValue::try_from(config.public_url.authority())
+                .map_err(|error| Problem::new("public_url", error.to_string()))?,
+            public_scheme: if config.public_url.is_https() {
+                "https"
+            } else {
+                "http"
+            },
+        })
+    }
+
+    fn route(&self, route: &config::Route) -> Result<Route, Problem> {
+        let allow = route
+            .methods
+            .iter()
+            .map(http::Method::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        Ok(Route {
+            path: route.path.clone(),
+            methods: route.methods.clone(),
+            allow: HeaderValue::try_from(allow)
+                .map_err(|error| Problem::new("methods", error.to_string()))?,
+            steps: route
+                .steps
+                .iter()
+                .map(|step| self.step(step))
+                .collect::<Result<_, _>>()?,
+            metrics: RouteMetrics::of(&route.path, self.metrics),
+        })
+    }
+
+    fn step(&self, step: &config::Step) -> Result<Step, Problem> {
+        Ok(match step {
+            config::Step::Filter { name, filter } => Step::Filter {
+                name,
+                filter: Arc::clone(filter),
+            },
+            config::Step::Authenticate(gate) => Step::Authenticate(self.authenticate(gate)?),
+            config::Step::Proxy(proxy) => Step::Proxy(Box::new(self.proxy(proxy)?)),
+            config::Step::Exchange(exchange) => Step::Exchange(Box::new(snapshot::Exchange {
+                egress: Arc::clone(self.egress),
+                target: Target::parse(exchange.url.as_str())
+                    .map_err(|error| Problem::new("", error.to_string()))?,
+                timeout: exchange.timeout.0,
+                response_limit: exchange.response_limit.0,
+                outcomes: self.metrics.token_exchanges.clone(),
+            })),
+        })
+    }
+
+    fn authenticate(&self, gate: &config::Authenticate) -> Result<snapshot::Authenticate, Problem> {
+        let verifier = self
+            .verifier
+            .ok_or_else(|| Problem::new("", "`authenticate` needs an `authorization_server`"))?;
+        let mut challenge = format!("Bearer resource_metadata=\"{}\"", gate.resource_metadata);
+        if !gate.scopes.is_empty() {
+            challenge = format!("{challenge}, scope=\"{}\"", gate.scopes.join(" "));
+        }
+        Ok(snapshot::Authenticate {
+            verifier: Arc::clone(verifier),
+            challenge,
+            groups: gate.groups.clone(),
+        })
+    }
+
+    fn proxy(&self, proxy: &config::Proxy) -> Result<snapshot::Proxy, Problem> {
+        let pool = self
+            .pools
+            .iter()
+            .find(|pool| pool.name() == proxy.upstream)
+            .ok_or_else(|| Problem::new("", format!("no upstream named `{}`", proxy.upstream)))?;
+        Ok(snapshot::Proxy {
+            pool: Arc::clone(pool),
+            path: proxy.path.as_ref().map(|path| path.as_str().to_owned()),
+            sessions: proxy.sessions,
+            with_token: proxy.upstream_token == UpstreamToken::Caller,
+            request_body_limit: proxy.request_body_limit.0,
+            response_head_timeout: proxy.response_head_timeout.map(|period| period.0),
+            allow: proxy.allow.clone(),
+            retries: self.metrics.upstream_retries.clone(),
+            failures: self.metrics.upstream_failures.clone(),
+        })
+    }
+}
