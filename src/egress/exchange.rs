@@ -152,10 +152,8 @@ const fn protocol(what: &'static str) -> EgressError {
 }
 
 fn broken(error: &hyper::Error) -> EgressError {
-    if error.is_parse_too_large() {
-        protocol("a head of more than 65536 bytes or 100 fields")
-    } else if error.is_parse() {
-        protocol("a head that is not HTTP/1")
+    if error.is_parse() {
+        protocol("a head that is not HTTP/1, or has more than 65536 bytes or 100 fields")
     } else if error.is_canceled() {
         protocol("bytes ahead of the request")
     } else {
