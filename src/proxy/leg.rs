@@ -30,8 +30,6 @@ use tokio::{
 
 use wire::Wire;
 
-/// Bodies up to this size are copied behind the head; larger ones leave by a vectored write.
-const COPY_LIMIT: usize = 16 * 1024;
 /// How long a backend may refuse to take the bytes of a request.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to look for an early answer, such as 413, when a request could not be written whole.
@@ -197,11 +195,13 @@ async fn write(
         ))
     })?;
     let write = async {
-        if body.len() <= COPY_LIMIT || !stream.is_write_vectored() {
+        if stream.is_write_vectored() {
+            // One system call, and the body is not copied.
+            stream.write_all_buf(&mut wire.chain(body.clone())).await?;
+        } else {
+            // TLS copies anyway; one buffer makes one record of head and small body.
             wire.extend_from_slice(body);
             stream.write_all(&wire).await?;
-        } else {
-            stream.write_all_buf(&mut wire.chain(body.clone())).await?;
         }
         stream.flush().await
     };
