@@ -11,13 +11,19 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
-    thread,
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use serde::Serialize;
 
 /// Lines that may wait for the writer.
-const QUEUE: usize = 4096;
+const QUEUE: usize = 16 * 1024;
+/// How long lines are collected: a writer that waited for each would be woken by each, which costs
+/// the request more than its line does.
+const COLLECT: Duration = Duration::from_millis(20);
+/// The most bytes written at once.
+const BATCH: usize = 256 * 1024;
 
 /// What is known of one request when it ends.
 #[derive(Debug, Serialize)]
@@ -56,42 +62,65 @@ pub struct Line<'a> {
 /// Where lines go in.
 #[derive(Clone, Debug)]
 pub struct Log {
+    writer: Option<Arc<Writer>>,
+}
+
+/// The thread that writes, which ends with the last [`Log`], everything written.
+#[derive(Debug)]
+struct Writer {
+    /// Missing only while it ends.
     lines: Option<SyncSender<Vec<u8>>>,
     lost: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.lines.take());
+        if let Some(thread) = self.thread.take() {
+            // A writer that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Log {
-    /// Starts the writer. It ends, with everything written, when the last clone is dropped.
+    /// Starts the writer.
     #[must_use]
     pub fn to(destination: Box<dyn Write + Send>) -> Self {
         let (lines, queue) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
-        let writer = thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write(&queue, destination, &counted));
-        if let Err(error) = writer {
-            log::error!(error:%; "the access log cannot be written: no thread");
-            return Self::off();
-        }
-        Self {
-            lines: Some(lines),
-            lost,
+        match thread {
+            Ok(thread) => Self {
+                writer: Some(Arc::new(Writer {
+                    lines: Some(lines),
+                    lost,
+                    thread: Some(thread),
+                })),
+            },
+            Err(error) => {
+                log::error!(error:%; "the access log cannot be written: no thread");
+                Self::off()
+            }
         }
     }
 
     /// Writes nothing.
     #[must_use]
     pub fn off() -> Self {
-        Self {
-            lines: None,
-            lost: Arc::default(),
-        }
+        Self { writer: None }
     }
 
     /// Queues a line, or counts it as lost when the queue is full.
     pub fn record(&self, line: &Line<'_>) {
-        let Some(lines) = &self.lines else { return };
+        let Some(writer) = self.writer.as_deref() else {
+            return;
+        };
+        let Some(lines) = &writer.lines else { return };
         let mut text = Vec::with_capacity(384);
         // Writing numbers and strings to memory cannot fail.
         if serde_json::to_writer(&mut text, line).is_err() {
@@ -99,17 +128,18 @@ impl Log {
         }
         text.push(b'\n');
         if let Err(TrySendError::Full(_)) = lines.try_send(text) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            writer.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
 fn write(queue: &Receiver<Vec<u8>>, mut destination: Box<dyn Write + Send>, lost: &AtomicU64) {
     while let Ok(line) = queue.recv() {
+        thread::sleep(COLLECT);
         let mut batch = line;
         while let Ok(line) = queue.try_recv() {
             batch.extend_from_slice(&line);
-            if batch.len() > 64 * 1024 {
+            if batch.len() > BATCH {
                 break;
             }
         }
@@ -146,29 +176,43 @@ mod tests {
         }
     }
 
+    const LINE: Line<'_> = Line {
+        time: 1,
+        request_id: "r",
+        client: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        method: "GET",
+        path: "/a\"b",
+        route: "/a",
+        status: 200,
+        duration_us: 5,
+        received: 0,
+        sent: 2,
+        user: None,
+        backend: None,
+        reason: None,
+    };
+
     #[test]
     fn writes_one_json_object_per_line() {
         let (sender, written) = channel();
         let log = Log::to(Box::new(Capture(sender)));
-        log.record(&Line {
-            time: 1,
-            request_id: "r",
-            client: [127, 0, 0, 1].into(),
-            method: "GET",
-            path: "/a\"b",
-            route: "/a",
-            status: 200,
-            duration_us: 5,
-            received: 0,
-            sent: 2,
-            user: None,
-            backend: None,
-            reason: None,
-        });
+        log.record(&LINE);
         let line = written.recv().unwrap();
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(value["path"], "/a\"b");
         assert!(value.get("user").is_none());
         assert!(line.ends_with(b"\n"));
+    }
+
+    #[test]
+    fn writes_everything_before_it_ends() {
+        let (sender, written) = channel();
+        let log = Log::to(Box::new(Capture(sender)));
+        for _ in 0..1000 {
+            log.record(&LINE);
+        }
+        drop(log);
+        let text: Vec<u8> = written.try_iter().flatten().collect();
+        assert_eq!(String::from_utf8(text).unwrap().lines().count(), 1000);
     }
 }
