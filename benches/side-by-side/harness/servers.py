@@ -297,7 +297,6 @@ class OldStack(Server):
 {{
     admin off
     auto_https off
-    persist_config off
     storage file_system {directory}/storage
 }}
 (edge) {{

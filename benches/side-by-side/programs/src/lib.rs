@@ -174,16 +174,25 @@ mod tests {
 
     #[test]
     fn an_answer_ends_where_its_length_says() {
-        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", Some((200, "ab")));
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab",
+            Some((200, "ab")),
+        );
         check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", None);
-        check("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n", Some((401, "")));
+        check(
+            "HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n",
+            Some((401, "")),
+        );
     }
 
     #[test]
     fn an_answer_in_chunks_ends_with_the_last() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         check(&format!("{head}2\r\nab\r\n"), None);
-        check(&format!("{head}2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"), Some((200, "abc")));
+        check(
+            &format!("{head}2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"),
+            Some((200, "abc")),
+        );
     }
 
     #[test]

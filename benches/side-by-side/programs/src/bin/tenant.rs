@@ -44,7 +44,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Writes `certificate.pem`, `key.pem`, and both in one file, as HAProxy wants them.
 fn write_certificate(directory: &Path) -> Result<(), Box<dyn Error>> {
     let key = rcgen::KeyPair::generate()?;
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
+    let certificate =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
     let (certificate, key) = (certificate.pem(), key.serialize_pem());
     fs::write(directory.join("certificate.pem"), &certificate)?;
     fs::write(directory.join("key.pem"), &key)?;

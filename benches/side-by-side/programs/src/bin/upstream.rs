@@ -53,13 +53,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("expected ADDRESS TOKEN-ANSWER-FILE".into());
     };
     let text = "x".repeat(1200);
-    let call = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [{"type": "text", "text": text}]}});
+    let call =
+        json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [{"type": "text", "text": text}]}});
     let answers = Rc::new(Answers {
         call: whole("", &call.to_string()),
-        opening: whole(
-            &format!("Mcp-Session-Id: {SESSION}\r\n"),
-            &call.to_string(),
-        ),
+        opening: whole(&format!("Mcp-Session-Id: {SESSION}\r\n"), &call.to_string()),
         token: whole("Cache-Control: no-store\r\n", &fs::read_to_string(token)?),
         health: whole("", r#"{"status":"healthy"}"#),
     });
@@ -74,7 +72,11 @@ async fn serve(address: &str, answers: Rc<Answers>) -> io::Result<()> {
     let seen = Shared::<Seen>::default();
     let listener = TcpListener::bind(address).await?;
     loop {
-        let (stream, _) = listener.accept().await?;
+        let (stream, peer) = listener.accept().await?;
+        // It may listen on every address, because all of 127.0.0.0/8 is asked.
+        if !peer.ip().is_loopback() {
+            continue;
+        }
         stream.set_nodelay(true)?;
         let (answers, seen) = (Rc::clone(&answers), Rc::clone(&seen));
         tokio::task::spawn_local(async move {

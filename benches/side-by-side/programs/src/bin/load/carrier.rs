@@ -58,7 +58,9 @@ impl Dialer {
                 resumed: false,
             });
         };
-        let stream = tls.connect(ServerName::try_from("localhost")?, stream).await?;
+        let stream = tls
+            .connect(ServerName::try_from("localhost")?, stream)
+            .await?;
         let session = stream.get_ref().1;
         if self.target.protocol == Protocol::Https2 && session.alpn_protocol() != Some(b"h2") {
             return Err("the server does not speak HTTP/2".into());
@@ -72,7 +74,10 @@ impl Dialer {
 }
 
 fn connector(target: &Target, protocol: &[u8], resume: bool) -> Result<TlsConnector, Failure> {
-    let file = target.certificate.as_ref().ok_or("TLS needs a certificate")?;
+    let file = target
+        .certificate
+        .as_ref()
+        .ok_or("TLS needs a certificate")?;
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(file)?)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -45,7 +45,9 @@ pub(crate) async fn run(plan: Events) -> Result<Value, Failure> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     println!("{}", json!({"open": plan.connections}));
-    BufReader::new(stdin()).read_line(&mut String::new()).await?;
+    BufReader::new(stdin())
+        .read_line(&mut String::new())
+        .await?;
     *report.borrow_mut() = Report::new();
     shared.measuring.set(true);
     while let Some(ended) = streams.join_next().await {

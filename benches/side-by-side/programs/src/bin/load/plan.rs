@@ -109,7 +109,10 @@ impl Target {
 
 impl Request {
     fn bytes(&self) -> Vec<u8> {
-        let mut text = format!("{} {} HTTP/1.1\r\nHost: localhost\r\n", self.method, self.path);
+        let mut text = format!(
+            "{} {} HTTP/1.1\r\nHost: localhost\r\n",
+            self.method, self.path
+        );
         for (name, value) in &self.fields {
             text += &format!("{name}: {value}\r\n");
         }
