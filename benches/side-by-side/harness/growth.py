@@ -97,14 +97,14 @@ def measure(bed, kind, scenario, sizes, rounds, scale, run, say):
         servers.append(server)
     try:
         for server in servers:
-            rows[server.many] = {"start": server.start(seconds=120)}
-            rows[server.many]["rest"] = server.resident() / 1024
+            rows[str(server.many)] = {"start": server.start(seconds=120)}
+            rows[str(server.many)]["rest"] = server.resident() / 1024
         figures, refused = run(scenario, servers, rounds, scale, say)
         for server in servers:
             if server.name in figures:
-                rows[server.many]["cpu"] = figures[server.name].median()
+                rows[str(server.many)]["cpu"] = figures[server.name].median()
             else:
-                rows[server.many]["refused"] = refused[server.name]
+                rows[str(server.many)]["refused"] = refused[server.name]
     finally:
         for server in servers:
             server.stop()

@@ -1,21 +1,24 @@
 """The results as Markdown, and where they are put."""
 
+import json
 import platform
 import re
 import subprocess
 from pathlib import Path
 
 from . import goals
-from .bed import ROOT
+from .bed import HERE, ROOT
 from .plot import draw
+from .rounds import Figures
 
+KEPT = HERE / ".results.json"
 DOCUMENT = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "performance.svg"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 class Results:
-    """Everything that a run found."""
+    """Everything that was found, kept in a file between runs."""
 
     def __init__(self):
         #: scenario → server → Figures
@@ -26,12 +29,31 @@ class Results:
         self.footprint = {}
         #: kind → size → row
         self.growth = {}
-        #: what was left out: (scenario, server, why)
-        self.refused = []
+        #: scenario → server → why it was left out
+        self.refused = {}
+
+    def save(self):
+        kept = {**vars(self), "figures": {
+            scenario: {name: vars(found) for name, found in servers.items()}
+            for scenario, servers in self.figures.items()
+        }}
+        KEPT.write_text(json.dumps(kept))
+
+    def load(self):
+        """Takes what the last run kept."""
+        if not KEPT.exists():
+            return
+        vars(self).update(json.loads(KEPT.read_text()))
+        self.figures = {
+            scenario: {name: Figures(**found) for name, found in servers.items()}
+            for scenario, servers in self.figures.items()
+        }
 
 
 def number(value):
     """Three digits that mean something."""
+    if value == 0:
+        return ""
     if value >= 100:
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -97,7 +119,7 @@ def instruction_table(results, scenarios):
 
 def growth_table(results):
     rows = [
-        [kind, f"{size:,}".replace(",", " "), number(row["cpu"]) if "cpu" in row else "",
+        [kind, f"{int(size):,}".replace(",", " "), number(row["cpu"]) if "cpu" in row else "",
          number(row["start"]), number(row["rest"])]
         for kind, sizes in results.growth.items() for size, row in sizes.items()
     ]
@@ -149,7 +171,10 @@ def markdown(results, scenarios, servers, about):
             text += f"\n### {title}\n\n{found}"
     if results.refused:
         text += "\n### Left out\n\n"
-        text += "".join(f"- {name}, {server}: {why}\n" for name, server, why in results.refused)
+        text += "".join(
+            f"- {scenario}, {server}: {why}\n"
+            for scenario, refused in results.refused.items() for server, why in refused.items()
+        )
     return text
 
 

@@ -9,8 +9,8 @@ from .checks import Dishonest
 class Figures:
     """What one server cost in one scenario, round by round."""
 
-    def __init__(self):
-        self.cpu, self.p50, self.p99 = [], [], []
+    def __init__(self, cpu=(), p50=(), p99=()):
+        self.cpu, self.p50, self.p99 = list(cpu), list(p50), list(p99)
 
     def add(self, cpu, told):
         self.cpu.append(cpu)

@@ -192,7 +192,7 @@ class OneAtATime(Post):
     """Latency: a client that waits for each answer."""
 
     name, title = "alone", "MCP POST, one at a time, HTTP/1.1"
-    participants = EVERYONE
+    participants = ("direct", *EVERYONE)
     connections = 1
     requests = 1500
 

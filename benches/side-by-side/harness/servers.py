@@ -367,7 +367,7 @@ class Gateway(Server):
     def arguments(self, directory):
         # JSON is YAML.
         file = directory / "gateway.yaml"
-        file.write_text(json.dumps(self.configuration(directory), indent=1))
+        file.write_text(json.dumps(self.configuration(directory)))
         return [self.program(), "run", "-c", file]
 
     def configuration(self, directory):
@@ -431,6 +431,26 @@ class Gateway(Server):
 class LoggingGateway(Gateway):
     name, title = "gateway-log", "mcp-gateway, access log on"
     access_log = "stdout"
+
+
+class Direct(Server):
+    """No proxy at all: what the machine and the upstream take."""
+
+    name, title = "direct", "no proxy"
+
+    def __init__(self, bed):
+        super().__init__(bed)
+        self.plain = bed.upstream_port
+
+    def program(self):
+        return self.bed.programs.upstream
+
+    def start(self, under=(), seconds=20):
+        """The bed has started it."""
+        return 0
+
+    def processes(self):
+        return []
 
 
 ALL = [Nginx, HaProxy, Envoy, OldStack, Noop, Gateway]
