@@ -18,7 +18,7 @@ use std::{
 
 use bed::{Client, get};
 use mcp_gateway_emulator::entra::Entra;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::pki_types::{CertificateDer, ServerName};
 
 const IDLE: usize = 1000;
 const STREAMS: usize = 200;

@@ -89,12 +89,13 @@ impl Admin {
                 )
             })
             .collect();
-        serde_json::json!({
+        let status = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "draining": self.draining.load(Ordering::Relaxed),
             "upstreams": upstreams,
-        })
-        .to_string()
+        });
+        // Indented: people read this, too.
+        format!("{status:#}\n")
     }
 }
 

@@ -18,6 +18,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use log::LevelFilter;
 use mcp_gateway_filters::Catalog;
 
 /// Where a configuration is looked for when none is named.
@@ -145,12 +146,14 @@ fn unix_now() -> i64 {
 
 /// Sends log messages to standard error; `RUST_LOG` overrides what is shown.
 ///
-/// Pingora's own messages are mostly left out: some of them quote bytes of the request.
+/// Pingora's own messages are left out whatever it says, but for those of its services: some of
+/// the others quote bytes of the request.
 fn log_to_stderr() {
-    let filter = env_logger::Env::default()
-        .default_filter_or("warn,mcp_gateway=info,pingora_core=off,pingora_core::services=error");
+    let filter = env_logger::Env::default().default_filter_or("warn,mcp_gateway=info");
     // An embedding program may have set up a logger of its own.
     let _ = env_logger::Builder::from_env(filter)
+        .filter_module("pingora_core", LevelFilter::Off)
+        .filter_module("pingora_core::services", LevelFilter::Error)
         .format_target(false)
         .try_init();
 }

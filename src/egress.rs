@@ -1,15 +1,16 @@
 //! Calls out of the house: to the authorization server, through the corporate proxy when there is one.
 //!
 //! One request, one whole answer from memory, within a deadline and within bounds. It follows no
-//! redirect, keeps no cookie, and repeats nothing that a server may have acted upon. TLS, pooling
-//! and framing are its own, for Pingora's connector replaces the system's authorities when it is
-//! given others, and its body reader takes a malformed chunk for an end.
+//! redirect, keeps no cookie, and repeats nothing that a server may have acted upon. HTTP is
+//! hyper's; TLS and pooling are its own, for Pingora's connector replaces the system's authorities
+//! when it is given others, and a pool that tells which request the server's kernel never took is
+//! not to be had.
 
 mod bypass;
-mod codec;
 mod config;
 mod decode;
 mod dial;
+mod exchange;
 mod pool;
 mod proxy;
 mod target;
@@ -26,11 +27,10 @@ use http::{HeaderMap, Method, Response};
 use log::debug;
 use mcp_gateway_filters::Problem;
 use rustls::ClientConfig;
-use tokio::io::AsyncWriteExt;
 
 use bypass::Bypass;
-use codec::ReadError;
 use dial::Stream;
+use exchange::Exchanged;
 use pool::Pool;
 use proxy::Proxy;
 
@@ -218,10 +218,9 @@ impl Egress {
         request: &Request<'_>,
         limits: Limits,
     ) -> Result<Response<Bytes>, EgressError> {
-        let wire = codec::encode(request);
         let origin = request.target.origin();
         if let Some(stream) = self.pool.take(origin, Instant::now()) {
-            match self.once(stream, request, &wire, limits).await {
+            match self.once(stream, request, limits).await {
                 Err(failure) if failure.repeatable => {
                     debug!(origin:% = origin; "a kept connection had been closed, using a new one");
                 }
@@ -229,7 +228,7 @@ impl Egress {
             }
         }
         let stream = self.connect(request.target).await?;
-        self.once(stream, request, &wire, limits)
+        self.once(stream, request, limits)
             .await
             .map_err(|failure| failure.error)
     }
@@ -249,46 +248,43 @@ impl Egress {
 
     async fn once(
         &self,
-        mut stream: Stream,
+        stream: Stream,
         request: &Request<'_>,
-        wire: &[u8],
         limits: Limits,
     ) -> Result<Response<Bytes>, Failure> {
-        let written = async {
-            stream.write_all(wire).await?;
-            stream.flush().await
-        };
-        // A server that refuses early may close before it has read all: its answer still counts.
-        let written = written.await;
-        let answer = match codec::read(&mut stream, &request.method, limits.body).await {
-            Ok(answer) => answer,
-            Err(ReadError::Broken(error)) => {
-                return Err(Failure {
-                    error,
-                    repeatable: false,
-                });
-            }
-            Err(ReadError::Silent) => {
-                let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
-                let cause = format!(
-                    "{}:{}: connection closed before an answer",
-                    request.target.host(),
-                    request.target.port()
-                );
-                return Err(Failure {
-                    error: EgressError::unreachable(cause),
-                    repeatable: safe || stream.unacknowledged(),
-                });
-            }
-        };
-        if answer.reusable && written.is_ok() {
-            self.pool
-                .put(request.target.origin(), stream, Instant::now());
-        }
-        decode::decode(answer.response, limits.decoded).map_err(|error| Failure {
+        let target = request.target;
+        let fatal = |error| Failure {
             error,
             repeatable: false,
-        })
+        };
+        let Exchanged {
+            answer,
+            stream,
+            reusable,
+            sent,
+            heard,
+        } = exchange::run(stream, request, limits.body)
+            .await
+            .map_err(fatal)?;
+        let response = answer.map_err(|error| {
+            let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
+            Failure {
+                error: if heard {
+                    error
+                } else {
+                    EgressError::unreachable(format!(
+                        "{}:{}: connection closed before an answer",
+                        target.host(),
+                        target.port()
+                    ))
+                },
+                repeatable: !sent || (!heard && (safe || stream.unacknowledged())),
+            }
+        })?;
+        if reusable {
+            self.pool.put(target.origin(), stream, Instant::now());
+        }
+        decode::decode(response, limits.decoded).map_err(fatal)
     }
 
     fn route(&self, target: &Target) -> Option<&Proxy> {

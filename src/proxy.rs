@@ -142,12 +142,12 @@ impl Proxy {
         call: &mut Call,
         shutdown: &ShutdownWatch,
     ) -> Result<(), Failure> {
-        let failure = match self.route(session, call, shutdown).await {
-            Ok(()) => return Ok(()),
-            Err(failure) => failure,
+        let answered = match self.admit(session) {
+            Ok(()) => self.route(session, call, shutdown).await,
+            Err(refused) => Err(refused),
         };
-        let Failure::Answered { reply, reason } = failure else {
-            return Err(failure);
+        let Err(Failure::Answered { reply, reason }) = answered else {
+            return answered;
         };
         call.reason = Some(reason);
         call.metrics().refused(reason);
@@ -172,8 +172,12 @@ impl Proxy {
         for step in &route.steps {
             call.ran += 1;
             match step {
-                Step::Filter(filter) => {
+                Step::Filter { name, filter } => {
                     if let Some(reply) = apply(&**filter, session, call, &route).await? {
+                        if reply.status().is_client_error() || reply.status().is_server_error() {
+                            call.reason = Some(name);
+                            call.metrics().refused(name);
+                        }
                         return answer::reply(session, call, reply).await;
                     }
                 }
@@ -217,10 +221,10 @@ impl Proxy {
         Some(())
     }
 
-    /// Refuses what HTTP/2 lets through and HTTP/1 heads were already checked for.
-    async fn admit(&self, session: &mut ServerSession) -> bool {
+    /// Refuses what HTTP/2 lets through; HTTP/1 heads were checked before they came here.
+    fn admit(&self, session: &ServerSession) -> Result<(), Failure> {
         if !session.is_http2() {
-            return true;
+            return Ok(());
         }
         let head = session.req_header();
         let target = head
@@ -228,27 +232,12 @@ impl Proxy {
             .path_and_query()
             .map_or(&b""[..], |target| target.as_str().as_bytes());
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
-        let Err(refused) = ingress::check_fields(&head.method, target, authority, &head.headers)
-        else {
-            return true;
-        };
-        self.ingress_refusals
-            .with_label_values(&[refused.reason])
-            .inc();
-        let Failure::Answered { reply, .. } = Failure::oauth(
-            refused.status,
-            "invalid_request",
-            refused.description,
-            refused.reason,
-        ) else {
-            return false;
-        };
-        let mut call = Call::new(self.snapshot.load_full(), self.ids.next(), session);
-        call.reason = Some(refused.reason);
-        // A client that does not take the refusal is gone.
-        let _ = answer::fail(session, &mut call, *reply).await;
-        call.ended(session, &self.log);
-        false
+        ingress::check_fields(&head.method, target, authority, &head.headers).map_err(|refused| {
+            self.ingress_refusals
+                .with_label_values(&[refused.reason])
+                .inc();
+            Failure::from(refused)
+        })
     }
 }
 
@@ -291,9 +280,6 @@ impl HttpServerApp for Proxy {
     ) -> Option<ReusedHttpStream> {
         self.request(&mut session).await?;
         let _counted = InFlight::count(&self.inflight);
-        if !self.admit(&mut session).await {
-            return None;
-        }
         let mut call = Call::new(self.snapshot.load_full(), self.ids.next(), &session);
         let answered = self.answer(&mut session, &mut call, shutdown).await;
         if let Err(failure) = &answered {

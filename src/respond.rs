@@ -29,6 +29,7 @@ pub(crate) async fn respond(
     }
     head.insert_header(header::CONTENT_LENGTH, body.len())
         .ok()?;
+    keep_if_drainable(&mut session);
     session.write_response_header(Box::new(head)).await.ok()?;
     let body = if session.req_header().method == Method::HEAD {
         Bytes::new()
@@ -40,6 +41,21 @@ pub(crate) async fn respond(
         session.set_keepalive(None);
     }
     finish(session).await
+}
+
+/// Lets the connection live on when the body that nobody asked for can be read behind the answer.
+///
+/// To be called before the head of the answer is written, which says otherwise that the connection
+/// closes: clients would need a new one after each challenge.
+pub(crate) fn keep_if_drainable(session: &mut ServerSession) {
+    let headers = &session.req_header().headers;
+    // Who expects a 100 and gets an answer may never send the body, but the next request.
+    let expects = headers.contains_key(header::EXPECT);
+    let long = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
+        .is_some_and(|length| length > DRAIN_LIMIT);
+    session.set_close_on_response_before_downstream_finish(expects || long);
 }
 
 /// Gives the connection back for the next request, where there can be one.

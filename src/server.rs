@@ -427,7 +427,10 @@ impl Parts<'_> {
 
     fn step(&self, step: &config::Step) -> Result<Step, Problem> {
         Ok(match step {
-            config::Step::Filter { filter, .. } => Step::Filter(Arc::clone(filter)),
+            config::Step::Filter { name, filter } => Step::Filter {
+                name,
+                filter: Arc::clone(filter),
+            },
             config::Step::Authenticate(gate) => Step::Authenticate(self.authenticate(gate)?),
             config::Step::Proxy(proxy) => Step::Proxy(Box::new(self.proxy(proxy)?)),
             config::Step::Exchange(exchange) => Step::Exchange(Box::new(snapshot::Exchange {

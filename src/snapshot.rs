@@ -46,7 +46,12 @@ pub struct Route {
 /// One step of a route, ready to run.
 pub enum Step {
     /// A filter of the catalog.
-    Filter(Arc<dyn Filter>),
+    Filter {
+        /// Its name there: why a request was refused, when it answers with an error itself.
+        name: &'static str,
+        /// The running filter.
+        filter: Arc<dyn Filter>,
+    },
     /// Lets only callers with a valid token go on.
     Authenticate(Authenticate),
     /// Sends the request to an upstream.
@@ -103,8 +108,8 @@ pub struct Exchange {
 
 /// The metrics of a route, resolved.
 pub struct RouteMetrics {
-    /// By status class: index 0 is a client that left before an answer, 2 to 5 are the classes.
-    durations: [Histogram; 6],
+    /// First a client that left before an answer, then the classes from `2xx` on.
+    durations: [Histogram; 5],
     /// Event streams that are open.
     pub streams: IntGauge,
     refusals: IntCounterVec,
@@ -117,7 +122,7 @@ impl RouteMetrics {
     pub fn of(route: &str, metrics: &Metrics) -> Self {
         let class = |code| metrics.request_duration.with_label_values(&[route, code]);
         Self {
-            durations: ["gone", "1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
+            durations: ["gone", "2xx", "3xx", "4xx", "5xx"].map(class),
             streams: metrics.streams_active.with_label_values(&[route]),
             refusals: metrics.refusals.clone(),
             route: route.to_owned(),
@@ -126,7 +131,9 @@ impl RouteMetrics {
 
     /// Counts a request that ended with `status`; 0 means that the client left first.
     pub fn ended(&self, status: u16, duration: Duration) {
-        if let Some(histogram) = self.durations.get(usize::from(status / 100)) {
+        // An answer never ends with 1xx.
+        let class = usize::from(status / 100).saturating_sub(1);
+        if let Some(histogram) = self.durations.get(class) {
             histogram.observe(duration.as_secs_f64());
         }
     }

@@ -1,6 +1,7 @@
 //! The page that a person sees when a sign-in cannot go on.
 //!
-//! Self-contained and without a script or a style: whatever of a request it shows is text.
+//! Self-contained, without a script, and with one style that the policy knows by its hash: whatever
+//! of a request it shows is text.
 
 use std::fmt::Write;
 
@@ -10,6 +11,14 @@ use crate::{Response, reply};
 
 /// The most characters of a request that are shown.
 const MAX_SHOWN: usize = 300;
+
+/// How the page looks. [`POLICY`] names its hash.
+const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:4rem auto;\
+                     padding:0 1rem}code{overflow-wrap:anywhere}";
+
+/// Nothing but the style above, whatever finds its way into the page.
+const POLICY: &str = "default-src 'none'; style-src 'sha256-ckjvubFgJ+YEK9CzQHQ04EW3M+hB3YQOfMsxeD7hnDQ='; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
 
 /// A page: what is wrong, and what the reader can do.
 #[derive(Debug)]
@@ -29,9 +38,10 @@ impl Page<'_> {
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width\">\n\
              <meta name=\"color-scheme\" content=\"light dark\">\n\
-             <title>Sign-in cannot go on</title>\n</head>\n<body>\n\
-             <h1>Sign-in cannot go on</h1>\n<p>",
+             <title>Sign-in cannot go on</title>\n<style>",
         );
+        html.push_str(STYLE);
+        html.push_str("</style>\n</head>\n<body>\n<main>\n<h1>Sign-in cannot go on</h1>\n<p>");
         escape(self.what, &mut html);
         html.push_str("</p>\n");
         if let Some(shown) = self.shown {
@@ -47,15 +57,13 @@ impl Page<'_> {
         }
         html.push_str("<p>");
         escape(self.remedy, &mut html);
-        html.push_str("</p>\n</body>\n</html>\n");
+        html.push_str("</p>\n</main>\n</body>\n</html>\n");
 
         let mut response = reply::body(StatusCode::BAD_REQUEST, reply::HTML, reply::NO_STORE, html);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(
-                "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            ),
+            HeaderValue::from_static(POLICY),
         );
         headers.insert(
             header::X_CONTENT_TYPE_OPTIONS,
@@ -124,6 +132,16 @@ mod tests {
             shown: Some(&shown),
             remedy: "",
         };
-        assert!(page.bad_request().body().len() < 1000);
+        assert!(page.bad_request().body().len() < 1200);
+    }
+
+    #[test]
+    fn the_policy_knows_the_style() {
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, STYLE.as_bytes());
+        let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
+        assert!(
+            POLICY.contains(&format!("style-src 'sha256-{hash}';")),
+            "{hash}"
+        );
     }
 }

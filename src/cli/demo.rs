@@ -65,7 +65,7 @@ pub(super) fn run(options: &Options, catalog: &Catalog) -> ExitCode {
         let ended = if options.check {
             check::run(&system).await
         } else {
-            serve(&system, options.ready_file.as_deref()).await
+            serve(&system, options).await
         };
         system.stop(DRAIN).await;
         match ended {
@@ -75,14 +75,14 @@ pub(super) fn run(options: &Options, catalog: &Catalog) -> ExitCode {
     })
 }
 
-async fn serve(system: &System, ready: Option<&std::path::Path>) -> Result<(), String> {
+async fn serve(system: &System, options: &Options) -> Result<(), String> {
     let (mut terminate, mut interrupt) = signal(SignalKind::terminate())
         .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)))
         .map_err(|error| format!("signals cannot be received: {error}"))?;
     io::stdout()
-        .write_all(guide::text(system).as_bytes())
+        .write_all(guide::text(system, options.sign_in_page).as_bytes())
         .map_err(|error| format!("the guide cannot be printed: {error}"))?;
-    if let Some(file) = ready {
+    if let Some(file) = &options.ready_file {
         write_ready(system, file)?;
     }
     tokio::select! {

@@ -4,8 +4,9 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use http::{HeaderValue, uri::PathAndQuery};
 use rustls::pki_types::ServerName;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 /// The longest URL accepted, in bytes.
 const MAX_URL: usize = 8 * 1024;
@@ -17,9 +18,8 @@ pub struct Target {
     host: String,
     ip: Option<IpAddr>,
     port: u16,
-    authority: String,
-    path: String,
-    query: Option<String>,
+    authority: HeaderValue,
+    path_and_query: PathAndQuery,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -95,9 +95,10 @@ impl Target {
             host,
             ip,
             port,
-            authority,
-            path: url.path().to_owned(),
-            query: url.query().map(str::to_owned),
+            authority: HeaderValue::try_from(authority).map_err(|_| TargetError::NotAUrl)?,
+            path_and_query: url[Position::BeforePath..]
+                .parse()
+                .map_err(|_| TargetError::NotAUrl)?,
             server_name,
         })
     }
@@ -130,7 +131,7 @@ impl Target {
     }
 
     /// The value of `Host`.
-    pub(super) fn authority(&self) -> &str {
+    pub(super) const fn authority(&self) -> &HeaderValue {
         &self.authority
     }
 
@@ -142,12 +143,9 @@ impl Target {
         }
     }
 
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
-    pub(super) fn query(&self) -> Option<&str> {
-        self.query.as_deref()
+    /// What the request line names.
+    pub(super) const fn path_and_query(&self) -> &PathAndQuery {
+        &self.path_and_query
     }
 
     /// The name the certificate must carry; none for plain http.
@@ -167,7 +165,7 @@ fn is_loopback(host: &str, ip: Option<IpAddr>) -> bool {
 /// Without the query, which may hold what must not be logged.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.origin, self.path)
+        write!(f, "{}{}", self.origin, self.path_and_query.path())
     }
 }
 
@@ -216,6 +214,17 @@ mod tests {
     fn never_prints_the_query() {
         let target = Target::parse("https://login.test/a?code=secret").unwrap();
         assert!(!format!("{target} {target:?}").contains("secret"));
-        assert_eq!(target.query(), Some("code=secret"));
+        assert_eq!(target.path_and_query(), "/a?code=secret");
+    }
+
+    #[test]
+    fn every_character_of_a_path_and_query_can_be_sent() {
+        let all: String = (' '..='\u{ff}').filter(|c| *c != '#').collect();
+        for url in [
+            format!("https://login.test/{}?{all}", all.replace('?', "")),
+            "https://login.test?x".to_owned(),
+        ] {
+            assert!(Target::parse(&url).is_ok(), "{url}");
+        }
     }
 }

@@ -170,9 +170,8 @@ async fn a_post_that_was_not_taken_may_be_repeated() {
         body: Bytes::from_static(b"code=secret"),
     };
     assert!(!format!("{request:?}").contains("secret"));
-    let wire = codec::encode(&request);
     let sent = egress
-        .once(stream.unwrap(), &request, &wire, Limits::default())
+        .once(stream.unwrap(), &request, Limits::default())
         .await;
     assert!(sent.is_err_and(|failure| failure.repeatable));
 }

@@ -8,7 +8,10 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 use mcp_gateway_filters::Problem;
 use rustls::{
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -150,26 +153,33 @@ impl Pair {
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let unreadable = |cause: String| unreadable("certificate", path, &cause);
     let chain = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unreadable(error.to_string()))?;
+        .map_err(|error| unreadable("certificate", path, &error))?;
     if chain.is_empty() {
-        return Err(unreadable("no certificate in it".to_owned()));
+        return Err(unreadable("certificate", path, &pem::Error::NoItemsFound));
     }
     Ok(chain)
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| unreadable("key", path, &error.to_string()))
+    PrivateKeyDer::from_pem_file(path).map_err(|error| unreadable("key", path, &error))
 }
 
-fn unreadable(what: &str, path: &Path, cause: &str) -> Problem {
-    Problem::new(
-        what,
-        format!("the {what} `{}` cannot be read: {cause}", path.display()),
-    )
-    .help("under systemd a private file is handed over with `LoadCredential=`; see systemd/mcp-gateway.service")
+fn unreadable(what: &str, path: &Path, cause: &pem::Error) -> Problem {
+    let path = path.display();
+    match cause {
+        pem::Error::NoItemsFound => {
+            let help = match what {
+                "key" => "expected PEM with `-----BEGIN PRIVATE KEY-----`, and no passphrase",
+                _ => "expected PEM with `-----BEGIN CERTIFICATE-----`",
+            };
+            Problem::new(what, format!("there is no {what} in `{path}`")).help(help)
+        }
+        pem::Error::Io(_) => Problem::new(what, format!("the {what} `{path}` cannot be read: {cause}"))
+            .help("under systemd a private file is handed over with `LoadCredential=`; see systemd/mcp-gateway.service"),
+        _ => Problem::new(what, format!("the {what} `{path}` is not PEM: {cause}")),
+    }
 }
 
 struct Details {
@@ -320,7 +330,15 @@ mod tests {
                 key: good.key.clone(),
             }],
             "certificates[0].certificate",
-            "cannot be read",
+            "no certificate in",
+        );
+        check_refused(
+            &[CertificateConfig {
+                certificate: good.certificate.clone(),
+                key: good.certificate.clone(),
+            }],
+            "certificates[0].key",
+            "no key in",
         );
         check_refused(&[], "certificates", "at least one");
     }

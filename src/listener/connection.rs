@@ -137,15 +137,16 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         );
         let write = async {
             io.write_all(answer.as_bytes()).await?;
-            io.flush().await?;
-            // Closing over unread bytes would reset the connection before the answer is read.
+            // The client learns at once that nothing follows; but closing over unread bytes would
+            // reset the connection before the answer is read.
+            io.shutdown().await?;
             let mut rest = [0; 4096];
             for _ in 0..16 {
                 if io.read(&mut rest).await? == 0 {
                     break;
                 }
             }
-            io.shutdown().await
+            Ok::<_, std::io::Error>(())
         };
         if !matches!(timeout(REFUSAL_TIMEOUT, write).await, Ok(Ok(()))) {
             debug!("a refusal was not taken");

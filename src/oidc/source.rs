@@ -3,7 +3,8 @@
 //! The rules, so that neither an outage nor a stranger's tokens can do harm: keys are replaced only
 //! by a set that can verify something; while the source fails, the keys at hand stay; one fetch runs
 //! at a time and all who wait share it; tokens cause at most one fetch per interval, whatever they
-//! name.
+//! name. A key may be published right after a fetch, so only a set that was asked for later speaks
+//! against a token: a request waits for it, and few requests may.
 
 use std::{
     sync::{
@@ -19,7 +20,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header::ACCEPT};
 use log::{debug, info, warn};
 use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGauge};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use super::keys::{KeySet, KeySetError};
 use crate::{
@@ -33,6 +37,9 @@ const LIMITS: Limits = Limits {
     body: 1024 * 1024,
     decoded: 1024 * 1024,
 };
+
+/// Requests that may wait until tokens can cause a fetch again.
+const MAX_WAITING: usize = 64;
 
 /// How often keys are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +80,9 @@ struct Inner {
     /// The last fetch did not bring a usable set.
     failing: AtomicBool,
     gate: Mutex<Gate>,
+    /// The number of the last fetch that ended.
+    ended: watch::Sender<u64>,
+    waiting: Semaphore,
     fetches: IntCounterVec,
     fetched: IntGauge,
 }
@@ -84,14 +94,38 @@ pub(super) struct Keys {
     pub(super) set: KeySet,
 }
 
-/// Who may fetch.
+/// The fetches so far; one is under way while more have begun than ended.
 #[derive(Debug, Default)]
 struct Gate {
-    /// When the last fetch started.
-    started: Option<Instant>,
-    /// Ends, by its sender being dropped, when the fetch under way does.
-    flight: Option<watch::Receiver<()>>,
+    /// The number of the last fetch that began.
+    begun: u64,
+    /// When that was.
+    at: Option<Instant>,
 }
+
+/// The fetch one may wait for.
+enum Next {
+    /// Under way, with its number.
+    Now(u64),
+    /// Not before this.
+    NotBefore(Instant),
+}
+
+/// Marks a fetch as ended, however its task ends.
+struct Running {
+    source: Arc<Inner>,
+    number: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.source.ended.send_replace(self.number);
+    }
+}
+
+/// As many requests wait for keys as may.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Crowded;
 
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
@@ -136,6 +170,8 @@ impl KeySource {
             current: ArcSwap::default(),
             failing: AtomicBool::new(false),
             gate: Mutex::default(),
+            ended: watch::Sender::default(),
+            waiting: Semaphore::new(MAX_WAITING),
             fetches: metrics.key_set_fetches.clone(),
             fetched: metrics.key_set_fetched.clone(),
         }))
@@ -165,8 +201,11 @@ impl KeySource {
 
     /// Fetches now, or waits for the fetch that is under way; tells whether there are keys after it.
     pub async fn fetch(&self) -> bool {
-        let flight = self.0.start(Duration::ZERO);
-        wait(flight).await;
+        if let Next::Now(number) = self.0.start(Duration::ZERO) {
+            let mut ended = self.0.ended.subscribe();
+            // The sender lives as long as `self`: this cannot fail.
+            let _ = ended.wait_for(|ended| *ended >= number).await;
+        }
         self.is_ready()
     }
 
@@ -182,10 +221,37 @@ impl KeySource {
         self.0.failing.load(Ordering::Acquire)
     }
 
-    /// Fetches because a token names an unknown key, unless that was done a moment ago.
-    pub(super) async fn fetch_for_token(&self) {
-        let flight = self.0.start(self.0.timing.min_interval);
-        wait(flight).await;
+    /// Waits until the key `kid` is at hand, or a fetch that began after this call has ended; makes
+    /// one begin as soon as tokens may. Without any keys it waits for no later fetch than the one
+    /// under way: there it is an outage that one would wait for.
+    ///
+    /// # Errors
+    /// When a later fetch must be waited for and too many wait already.
+    pub(super) async fn look_for(&self, kid: &str) -> Result<(), Crowded> {
+        let source = &self.0;
+        let before = source.gate.lock().begun;
+        let mut ended = source.ended.subscribe();
+        let mut place = None;
+        while *ended.borrow_and_update() <= before && self.current().set.find(kid).is_none() {
+            match source.start(source.timing.min_interval) {
+                Next::Now(_) => {
+                    let _ = ended.changed().await;
+                }
+                Next::NotBefore(_) if !self.is_ready() => break,
+                Next::NotBefore(at) => {
+                    if place.is_none() {
+                        // Given back when this future ends or is dropped.
+                        place = Some(source.waiting.try_acquire().map_err(|_| Crowded)?);
+                    }
+                    // A fetch in the background may come first.
+                    tokio::select! {
+                        _ = ended.changed() => {}
+                        () = tokio::time::sleep_until(at) => {}
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn current(&self) -> Guard<Arc<Keys>> {
@@ -194,43 +260,36 @@ impl KeySource {
 
     /// When a token can cause the next fetch, at least 1 s.
     pub(super) fn retry_after(&self) -> Duration {
-        let started = self.0.gate.lock().started;
-        let left = started.map_or(Duration::ZERO, |at| {
+        let begun = self.0.gate.lock().at;
+        let left = begun.map_or(Duration::ZERO, |at| {
             self.0.timing.min_interval.saturating_sub(at.elapsed())
         });
         left.max(Duration::from_secs(1))
     }
 }
 
-/// Waits until a fetch is over; one whose task was dropped is over too.
-async fn wait(flight: Option<watch::Receiver<()>>) {
-    if let Some(mut flight) = flight {
-        let _ = flight.changed().await;
-    }
-}
-
 impl Inner {
-    /// Returns the fetch under way, or starts one unless the last began less than `interval` ago.
-    fn start(self: &Arc<Self>, interval: Duration) -> Option<watch::Receiver<()>> {
+    /// Names the fetch under way, or starts one unless the last began less than `interval` ago.
+    fn start(self: &Arc<Self>, interval: Duration) -> Next {
         let mut gate = self.gate.lock();
-        if let Some(flight) = &gate.flight
-            && flight.has_changed().is_ok()
+        if gate.begun > *self.ended.borrow() {
+            return Next::Now(gate.begun);
+        }
+        let now = Instant::now();
+        if let Some(at) = gate.at.and_then(|at| at.checked_add(interval))
+            && now < at
         {
-            return Some(flight.clone());
+            return Next::NotBefore(at);
         }
-        if gate.started.is_some_and(|at| at.elapsed() < interval) {
-            return None;
-        }
-        let (done, flight) = watch::channel(());
-        gate.started = Some(Instant::now());
-        gate.flight = Some(flight.clone());
-        let source = Arc::clone(self);
+        gate.begun += 1;
+        gate.at = Some(now);
+        let running = Running {
+            source: Arc::clone(self),
+            number: gate.begun,
+        };
         // A task of its own: a client that leaves must not cancel what others wait for.
-        tokio::spawn(async move {
-            source.fetch().await;
-            drop(done);
-        });
-        Some(flight)
+        tokio::spawn(async move { running.source.fetch().await });
+        Next::Now(gate.begun)
     }
 
     async fn fetch(&self) {

@@ -4,7 +4,7 @@
 //! token's `exp`, before its `nbf`, or after the issuer's keys have changed. Refusals are not
 //! remembered: a forged token costs its sender more than it costs us.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Instant};
 
 use log::debug;
 use mcp_gateway_filters::Identity;
@@ -16,6 +16,7 @@ use quick_cache::{
 
 use super::{
     Denied, Issuer, KeySource,
+    source::Crowded,
     token::{SKEW, Unverified},
 };
 use crate::telemetry::metrics::Metrics;
@@ -108,7 +109,8 @@ impl Verifier {
     }
 
     /// Judges a token at `now`, in seconds since the Unix epoch. A token that names an unknown key
-    /// may make the keys be fetched again, at most once per interval, and waits for that.
+    /// makes the keys be fetched again, at most once per interval, and waits for that: no longer
+    /// than the interval and one fetch.
     ///
     /// # Errors
     /// When the token is not to be accepted, or when there are no keys to judge it by.
@@ -132,16 +134,19 @@ impl Verifier {
 
     async fn judge(&self, token: &str, now: u64) -> Result<Arc<Identity>, Denied> {
         let unverified = Unverified::parse(token)?;
+        let mut now = now;
         if self.keys.current().set.find(&unverified.kid).is_none() {
-            self.keys.fetch_for_token().await;
+            let arrived = Instant::now();
+            let looked = self.keys.look_for(&unverified.kid).await;
+            looked.map_err(|Crowded| self.no_keys())?;
+            // The token grew older while it waited.
+            now = now.saturating_add(arrived.elapsed().as_secs());
         }
         let keys = self.keys.current();
         let Some(key) = keys.set.find(&unverified.kid) else {
             // While the source fails the key may well be a new one: that is not the token's fault.
             return Err(if keys.set.is_empty() || self.keys.is_failing() {
-                Denied::NoKeys {
-                    retry_after: self.keys.retry_after(),
-                }
+                self.no_keys()
             } else {
                 Denied::UnknownKey
             });
@@ -161,6 +166,12 @@ impl Verifier {
         };
         self.cache.insert(token.into(), Arc::new(verdict));
         Ok(identity)
+    }
+
+    fn no_keys(&self) -> Denied {
+        Denied::NoKeys {
+            retry_after: self.keys.retry_after(),
+        }
     }
 }
 

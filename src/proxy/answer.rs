@@ -35,7 +35,9 @@ impl Rewriting {
         let request = session.req_header().as_ref();
         let cx = call.context(route);
         for step in route.steps.iter().take(call.ran).rev() {
-            let Step::Filter(filter) = step else { continue };
+            let Step::Filter { filter, .. } = step else {
+                continue;
+            };
             let edits = filter.response(&cx, request, (*head).as_ref())?;
             if let Some(status) = edits.status {
                 // A typed status is not refused.
@@ -177,6 +179,7 @@ pub(super) async fn send(
         session.set_keepalive(None);
     }
     call.status = head.status.as_u16();
+    respond::keep_if_drainable(session);
     let empty = body.is_empty() || session.req_header().method == http::Method::HEAD;
     write_head(session, head, empty).await?;
     if !empty {

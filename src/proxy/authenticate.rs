@@ -8,7 +8,10 @@ use http::{HeaderValue, StatusCode, header, request};
 use mcp_gateway_filters::Identity;
 
 use super::failure::Failure;
-use crate::{oidc::Denied, snapshot::Authenticate};
+use crate::{
+    oidc::Denied,
+    snapshot::{Authenticate, Route, Step},
+};
 
 /// Returns the verified caller.
 pub(super) async fn caller(
@@ -35,6 +38,18 @@ pub(super) async fn caller(
             "not_in_group",
         ))
     }
+}
+
+/// The answer to a caller whose token ended while an upstream had the request.
+pub(super) fn expired(route: &Route) -> Failure {
+    let gate = route.steps.iter().find_map(|step| match step {
+        Step::Authenticate(gate) => Some(gate),
+        _ => None,
+    });
+    gate.map_or_else(
+        || Failure::internal("a route without identity has a caller"),
+        |gate| refuse(gate, Denied::Expired),
+    )
 }
 
 /// What is wrong with the `Authorization` field.

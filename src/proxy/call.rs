@@ -77,6 +77,11 @@ impl Call {
         self.arrived.as_secs()
     }
 
+    /// The same clock at this moment, for what is decided after an upstream took its time.
+    pub(super) fn later(&self) -> u64 {
+        (self.arrived + self.started.elapsed()).as_secs()
+    }
+
     /// The head as it stands now.
     pub(super) fn head<'a>(&'a self, session: &'a ServerSession) -> &'a request::Parts {
         self.edited

@@ -9,6 +9,7 @@ use mcp_gateway_filters::{Refusal, Response};
 use pingora_core::Error;
 
 use super::jsonrpc;
+use crate::ingress::Refused;
 
 /// Why a request does not get the answer it asked for.
 #[derive(Debug)]
@@ -114,6 +115,17 @@ impl Failure {
             "server_error",
             "the gateway could not answer",
             "internal",
+        )
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::oauth(
+            refused.status,
+            "invalid_request",
+            refused.description,
+            refused.reason,
         )
     }
 }

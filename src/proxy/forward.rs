@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::Result;
 
@@ -89,6 +89,8 @@ pub(super) fn request_head(
 /// Makes the head that a client gets from the one that an upstream sent. `end` says that no body
 /// follows.
 pub(super) fn clean_response_head(head: &mut ResponseHeader, end: bool) -> Result<()> {
+    // The version is about one connection, too: a client of HTTP/1.1 refuses an old answer in chunks.
+    head.set_version(Version::HTTP_11);
     let dropped: Vec<HeaderName> = head
         .headers
         .keys()
@@ -259,9 +261,11 @@ mod tests {
         head.insert_header("connection", "x-inner").unwrap();
         head.insert_header("x-inner", "1").unwrap();
         head.insert_header("keep-alive", "timeout=5").unwrap();
+        head.set_version(Version::HTTP_10);
         clean_response_head(&mut head, false).unwrap();
         assert!(head.headers.get("x-inner").is_none());
         assert!(head.headers.get("keep-alive").is_none());
         assert_eq!(head.headers.get("transfer-encoding").unwrap(), "chunked");
+        assert_eq!(head.version, Version::HTTP_11);
     }
 }

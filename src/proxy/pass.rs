@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::sleep};
 
 use super::{
     answer::{self, Held, Rewriting},
-    body,
+    authenticate, body,
     call::Call,
     failure::Failure,
     forward::{self, Forwarded},
@@ -205,8 +205,15 @@ async fn give_back(
         end,
         ..
     } = answered;
-    if head.status == StatusCode::UNAUTHORIZED && proxy.with_token && call.identity.is_some() {
-        return Err(refused_token(proxy, &picked, id));
+    if head.status == StatusCode::UNAUTHORIZED
+        && (proxy.with_token || proxy.sessions)
+        && let Some(identity) = call.identity.as_deref()
+    {
+        return Err(if left(identity, call.later()) == 0 {
+            authenticate::expired(route)
+        } else {
+            refused_token(proxy, &picked, id)
+        });
     }
     if proxy.sessions {
         mcp::seal(tools.sealer, call, route, &picked, &mut head)?;
@@ -388,7 +395,7 @@ fn expiry(
 ) -> Option<std::time::Duration> {
     let identity = call.identity.as_deref()?;
     let listens = session.req_header().method == Method::GET && is_event_stream(head);
-    listens.then(|| std::time::Duration::from_secs(left(identity, call.now())))
+    listens.then(|| std::time::Duration::from_secs(left(identity, call.later())))
 }
 
 fn left(identity: &Identity, now: u64) -> u64 {
@@ -437,14 +444,21 @@ fn failed(
     }
 }
 
-/// The upstream refuses a token that the gateway has verified: their settings disagree, and no
-/// sign-in can mend that, so the client gets no challenge.
+/// The upstream refuses a caller whose token the gateway has verified: their settings disagree, and
+/// no sign-in can mend that, so the client gets no challenge.
 fn refused_token(proxy: &Proxy, picked: &Picked, id: &str) -> Failure {
-    log::error!(
-        upstream = proxy.pool.name(),
-        backend = picked.backend().address();
-        "the workload refuses a token that the gateway has verified: compare its OIDC issuer and audience with `authorization_server`, or set `upstream_token: none`"
-    );
+    let (upstream, backend) = (proxy.pool.name(), picked.backend().address());
+    if proxy.with_token {
+        log::error!(
+            upstream, backend;
+            "the workload refuses a token that the gateway has verified: compare its OIDC issuer and audience with `authorization_server`, or set `upstream_token: none`"
+        );
+    } else {
+        log::error!(
+            upstream, backend;
+            "the workload asks for a token, and `upstream_token` is `none`: set it to `caller`, or run the workload without OIDC"
+        );
+    }
     proxy
         .failures
         .with_label_values(&[proxy.pool.name(), "token_refused"])

@@ -12,7 +12,7 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
-use log::warn;
+use log::info;
 
 use crate::secret::Secret;
 
@@ -117,7 +117,7 @@ pub fn load_or_create(state_directory: &Path) -> Result<Key, KeyError> {
         .create(state_directory)
         .map_err(failed("create the state directory", state_directory))?;
     if create(state_directory, &path)? {
-        warn!(file = path.display().to_string().as_str();
+        info!(file = path.display().to_string().as_str();
             "created a key for sealing session ids: replicas of this gateway need the same one");
     }
     load(&path)?.ok_or_else(|| {

@@ -156,12 +156,13 @@ impl Check {
     /// Judges the head; returns whether the body has to be judged too.
     fn wants_body(&self, head: &ResponseHeader) -> Result<bool, Reason> {
         let status = head.status;
-        if status == StatusCode::NO_CONTENT && head.headers.contains_key(MANAGEMENT_API) {
-            return Err(Reason::ManagementApi);
-        }
+        let is_management_api =
+            status == StatusCode::NO_CONTENT && head.headers.contains_key(MANAGEMENT_API);
         match self.expect {
-            Expect::Toolhive if status == StatusCode::OK => Ok(true),
+            // Whoever expects any success may mean the management API: `toolhive_api` does.
             Expect::Success if status.is_success() => Ok(false),
+            Expect::Toolhive if is_management_api => Err(Reason::ManagementApi),
+            Expect::Toolhive if status == StatusCode::OK => Ok(true),
             Expect::Toolhive | Expect::Success => Err(Reason::Status(status.as_u16())),
         }
     }
@@ -277,11 +278,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_management_api_is_recognised_whatever_is_asked() {
+    async fn the_management_api_is_recognised_where_a_workload_is_expected() {
         let answer = "HTTP/1.1 204 No Content\r\nX-Toolhive-Nonce: 8d1f\r\n\r\n";
-        for more in [SUCCESS, "health_check: {timeout: 20s}"] {
-            check(more, answer, Err(Reason::ManagementApi)).await;
-        }
+        let workload = "health_check: {timeout: 20s}";
+        check(workload, answer, Err(Reason::ManagementApi)).await;
+        check(SUCCESS, answer, Ok(())).await;
         assert_eq!(
             Reason::ManagementApi.describe("github", "127.0.0.1:8080"),
             "`127.0.0.1:8080` is ToolHive's management API, not a workload: point \

@@ -3,8 +3,26 @@
 //! Every test builds a [`world::World`] of its own on free ports, so that all run side by side.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod bodies;
+#[cfg(test)]
+mod forwarding;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod listeners;
+#[cfg(test)]
 mod oauth;
+#[cfg(test)]
+mod rmcp;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
+mod streams;
+#[cfg(test)]
+mod toolhive_api;
+#[cfg(test)]
+mod upstreams;
 #[cfg(test)]
 mod world;

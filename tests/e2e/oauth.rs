@@ -9,6 +9,7 @@ mod flow;
 mod metadata;
 mod registration;
 mod token;
+mod troubles;
 
 use reqwest::Method;
 use serde_json::json;
@@ -36,8 +37,8 @@ async fn a_person_signs_in_and_calls_a_tool() {
         .await;
     assert_eq!(text, "hi");
     assert_eq!(
-        world.metric("gateway_token_exchanges_total{outcome=\"success\"}"),
-        1.0
+        world.count("gateway_token_exchanges_total{outcome=\"success\"}"),
+        1
     );
 }
 

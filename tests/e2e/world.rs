@@ -14,8 +14,10 @@ mod client;
 mod gateway;
 pub(crate) mod log;
 pub(crate) mod mcp;
+mod scripted;
 
 use std::{
+    fmt::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::Deref,
     time::Duration,
@@ -29,7 +31,8 @@ use mcp_gateway_emulator::{
 pub(crate) use canned::Canned;
 pub(crate) use certificates::Authority;
 pub(crate) use client::{Answer, Client, exchange, send};
-pub(crate) use gateway::{Gateway, Plan};
+pub(crate) use gateway::{Gateway, Plan, Sealing};
+pub(crate) use scripted::{Asked, Scripted};
 
 /// Longer than anything a test waits for on purpose.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,6 +63,8 @@ pub(crate) struct World {
     pub(crate) entra: Entra,
     /// Every replica of every workload, in the order in which they were named.
     pub(crate) workloads: Vec<Workload>,
+    /// Where the gateway listens, held for its next start.
+    socket: TcpListener,
     plan: Plan,
 }
 
@@ -82,6 +87,7 @@ impl World {
             upstreams: vec![],
             certificates: vec![],
             redirect: false,
+            sealing: Sealing::Configured,
             public_url: None,
             health_check: "interval: 500ms, timeout: 1s".to_owned(),
             settings: String::new(),
@@ -117,11 +123,13 @@ impl World {
         self.plan.start(reserve())
     }
 
-    /// Ends the world's gateway without waiting for requests, and starts it anew, on another port.
+    /// Starts the gateway anew on its own socket, as a service manager that holds the socket would,
+    /// and ends the old one.
     pub(crate) async fn restart_gateway(&mut self) {
-        let next = self.gateway();
+        let next = self.plan.start(self.socket.try_clone().unwrap());
+        next.has_keys().await;
         let old = std::mem::replace(&mut self.gateway, next);
-        old.drain(Duration::ZERO).await;
+        old.drain(PATIENCE).await;
     }
 }
 
@@ -129,6 +137,8 @@ impl World {
 struct Upstream {
     name: String,
     replicas: usize,
+    /// Backends that the test runs itself.
+    others: Vec<SocketAddr>,
     routes: Vec<(String, String)>,
 }
 
@@ -141,6 +151,7 @@ pub(crate) struct Builder {
     upstreams: Vec<Upstream>,
     certificates: Vec<Vec<String>>,
     redirect: bool,
+    sealing: Sealing,
     public_url: Option<String>,
     health_check: String,
     settings: String,
@@ -154,6 +165,7 @@ impl Builder {
         self.upstreams.push(Upstream {
             name: name.to_owned(),
             replicas: 1,
+            others: vec![],
             routes: vec![],
         });
         self
@@ -166,6 +178,13 @@ impl Builder {
     /// Runs the last workload that often: `a`, `b`, `c`…
     pub(crate) fn replicas(mut self, replicas: usize) -> Self {
         self.last().replicas = replicas;
+        self
+    }
+
+    /// Adds an upstream without workloads, whose backends the test runs itself.
+    pub(crate) fn upstream(mut self, name: &str, backends: &[SocketAddr]) -> Self {
+        self = self.workload(name).replicas(0);
+        self.last().others = backends.to_vec();
         self
     }
 
@@ -234,6 +253,12 @@ impl Builder {
         self
     }
 
+    /// Lets the gateways keep the key of their sessions in a directory that they share.
+    pub(crate) fn stored_key(mut self) -> Self {
+        self.sealing = Sealing::Stored;
+        self
+    }
+
     /// Sets the public URL; where the first gateway listens, otherwise.
     pub(crate) fn public_url(mut self, url: &str) -> Self {
         self.public_url = Some(url.to_owned());
@@ -249,7 +274,7 @@ impl Builder {
     /// Adds a route as YAML: `"{path: /hello, filters: [{respond: {status: 200}}]}"`. `{authority}`
     /// is where the tenant listens, `{tenant}` its id.
     pub(crate) fn yaml_route(mut self, route: &str) -> Self {
-        self.routes.push_str(&format!("  - {route}\n"));
+        writeln!(self.routes, "  - {route}").unwrap();
         self
     }
 
@@ -267,7 +292,8 @@ impl Builder {
         let mut workloads = vec![];
         let (mut upstreams, mut routes) = (String::new(), String::new());
         for upstream in &self.upstreams {
-            let mut backends = vec![];
+            let quoted = |address: &SocketAddr| format!("\"{address}\"");
+            let mut backends: Vec<String> = upstream.others.iter().map(quoted).collect();
             for replica in ('a'..='z').take(upstream.replicas) {
                 let mut workload = Workload::builder(&upstream.name).replica(replica.to_string());
                 if self.oidc {
@@ -279,18 +305,22 @@ impl Builder {
                     });
                 }
                 let workload = (self.shape)(workload).start().await.unwrap();
-                backends.push(format!("\"{}\"", workload.address()));
+                backends.push(quoted(&workload.address()));
                 workloads.push(workload);
             }
             let (name, backends) = (&upstream.name, backends.join(", "));
-            upstreams.push_str(&format!(
-                "  {name}: {{ backends: [{backends}], health_check: {{ {} }} }}\n",
+            writeln!(
+                upstreams,
+                "  {name}: {{ backends: [{backends}], health_check: {{ {} }} }}",
                 self.health_check
-            ));
+            )
+            .unwrap();
             for (path, settings) in &upstream.routes {
-                routes.push_str(&format!(
-                    "  - {{ path: {path}, mcp: {{ upstream: {name}, {settings} }} }}\n"
-                ));
+                writeln!(
+                    routes,
+                    "  - {{ path: {path}, mcp: {{ upstream: {name}, {settings} }} }}"
+                )
+                .unwrap();
             }
         }
         routes.push_str(
@@ -308,12 +338,12 @@ impl Builder {
             self.sections,
         );
         if !upstreams.is_empty() {
-            text.push_str(&format!("upstreams:\n{upstreams}"));
+            write!(text, "upstreams:\n{upstreams}").unwrap();
         }
         if routes.is_empty() {
             routes = "  - { path: /hello, filters: [{ respond: { status: 200 } }] }\n".to_owned();
         }
-        text.push_str(&format!("routes:\n{routes}"));
+        write!(text, "routes:\n{routes}").unwrap();
 
         let socket = reserve();
         let port = socket.local_addr().unwrap().port();
@@ -322,18 +352,22 @@ impl Builder {
             Some(_) => format!("https://localhost:{port}"),
             None => format!("http://127.0.0.1:{port}"),
         });
-        let plan = Plan::new(public_url, &self.certificates, self.redirect, text);
-        let gateway = plan.start(socket);
+        let plan = Plan::new(
+            public_url,
+            &self.certificates,
+            self.redirect,
+            self.sealing,
+            text,
+        );
+        let gateway = plan.start(socket.try_clone().unwrap());
         if !self.entra_down {
-            until("the gateway has keys", || {
-                gateway.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
-            })
-            .await;
+            gateway.has_keys().await;
         }
         World {
             gateway,
             entra,
             workloads,
+            socket,
             plan,
         }
     }

@@ -5,6 +5,7 @@
 //! nothing between two visits.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
@@ -16,6 +17,9 @@ const LONGEST_WAY: usize = 20;
 
 /// Longest page.
 const LIMIT: usize = 1 << 20;
+
+/// What is waited for a page.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Names the person to an emulated tenant that signs in by itself.
 const WHO_HEADER: &str = "x-emu-user";
@@ -166,7 +170,7 @@ impl Browser {
                 .collect();
             request = request.header(COOKIE, line.join("; "));
         }
-        let response = request.send().await?;
+        let response = request.timeout(TIMEOUT).send().await?;
         let jar = self.cookies.entry(host).or_default();
         for cookie in response.headers().get_all(SET_COOKIE) {
             let pair = cookie.to_str().ok().and_then(|line| line.split(';').next());

@@ -234,6 +234,7 @@ async fn challenge(http: &reqwest::Client, url: &Url) -> Result<String, ClientEr
     let response = http
         .post(url.clone())
         .header("accept", "application/json, text/event-stream")
+        .timeout(HANDSHAKE_TIMEOUT)
         .json(&initialize)
         .send()
         .await

@@ -24,9 +24,6 @@ use super::rpc::{Message, raw};
 use crate::mcp::{Instance, Sample};
 use crate::net::lock;
 
-/// Messages that may wait for the server.
-const QUEUE: usize = 100;
-
 /// Progress reports that may wait for a client; more are dropped.
 const PROGRESS_QUEUE: usize = 16;
 
@@ -86,12 +83,14 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts the server.
-    pub(super) fn start(instance: Instance, session_ttl: Duration) -> Arc<Self> {
+    ///
+    /// `queue` messages may wait for it; a request beyond that fails.
+    pub(super) fn start(instance: Instance, session_ttl: Duration, queue: usize) -> Arc<Self> {
         let ended = CancellationToken::new();
         let routes = Arc::new(Routes::default());
         Arc::new(Self {
-            legacy: connect(Sample::new(instance.clone()), &routes, &ended),
-            modern: connect(Sample::new(instance), &routes, &ended),
+            legacy: connect(Sample::new(instance.clone()), queue, &routes, &ended),
+            modern: connect(Sample::new(instance), queue, &routes, &ended),
             routes,
             sessions: Mutex::default(),
             session_ttl,
@@ -298,12 +297,13 @@ impl Process {
 /// Starts a server and the tasks that carry lines to it and from it.
 fn connect(
     server: Sample,
+    queue: usize,
     routes: &Arc<Routes>,
     ended: &CancellationToken,
 ) -> mpsc::Sender<Vec<u8>> {
     let (theirs, ours) = tokio::io::duplex(PIPE);
     let (from_server, to_server) = tokio::io::split(ours);
-    let (sender, lines) = mpsc::channel(QUEUE);
+    let (sender, lines) = mpsc::channel(queue.max(1));
     let work = async move {
         // The server ends with its connection; nothing waits for how.
         if let Ok(running) = server.serve(theirs).await {

@@ -44,6 +44,7 @@ pub(super) struct Inner {
     pub(super) keep_alive: Duration,
     pub(super) request_timeout: Duration,
     pub(super) session_ttl: Duration,
+    pub(super) queue: usize,
     pub(super) process: Mutex<Arc<Process>>,
     pub(super) generation: AtomicU32,
     pub(super) faults: Faults,

@@ -29,6 +29,7 @@ pub struct Builder {
     keep_alive: Duration,
     request_timeout: Duration,
     session_ttl: Duration,
+    queue: usize,
 }
 
 impl Builder {
@@ -96,6 +97,14 @@ impl Builder {
         self
     }
 
+    /// Sets how many messages may wait for the server behind the proxy; 100 otherwise, as in
+    /// ToolHive, where a request beyond that gets `500`. A benchmark needs more.
+    #[must_use]
+    pub fn queue(mut self, messages: usize) -> Self {
+        self.queue = messages;
+        self
+    }
+
     /// Starts the workload.
     ///
     /// # Errors
@@ -119,7 +128,7 @@ impl Builder {
             Kind::Stdio => Duration::from_secs(30),
             Kind::Transparent => Duration::from_secs(120),
         });
-        let process = Process::start(instance(1), self.session_ttl);
+        let process = Process::start(instance(1), self.session_ttl, self.queue);
         let mut inner = None;
         let (name, replica, kind) = (self.name.clone(), self.replica.clone(), self.kind);
         let server = Server::reserve(self.port, idle, |address| {
@@ -135,6 +144,7 @@ impl Builder {
                 keep_alive: self.keep_alive,
                 request_timeout: self.request_timeout,
                 session_ttl: self.session_ttl,
+                queue: self.queue,
                 process: Mutex::new(process),
                 generation: AtomicU32::new(1),
                 faults: Faults::default(),
@@ -174,6 +184,7 @@ impl Workload {
             keep_alive: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
             session_ttl: Duration::from_secs(2 * 3_600),
+            queue: 100,
         }
     }
 
@@ -223,7 +234,8 @@ impl Workload {
             replica: self.inner.replica.clone(),
             generation,
         };
-        *lock(&self.inner.process) = Process::start(instance, self.inner.session_ttl);
+        *lock(&self.inner.process) =
+            Process::start(instance, self.inner.session_ttl, self.inner.queue);
         self.server.up()
     }
 

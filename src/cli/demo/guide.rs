@@ -2,8 +2,8 @@
 
 use super::system::System;
 
-/// Returns the text for the terminal.
-pub(super) fn text(system: &System) -> String {
+/// Returns the text for the terminal; `asks` says whether a person chooses who signs in.
+pub(super) fn text(system: &System, asks: bool) -> String {
     let ca = system.ca_file();
     let ca = ca.display();
     let urls = system.mcp_urls();
@@ -22,6 +22,11 @@ pub(super) fn text(system: &System) -> String {
     let (entra, admin) = (system.entra().authority(), system.admin());
     let config = system.config_file();
     let config = config.display();
+    let signs_in = if asks {
+        "it asks who signs in"
+    } else {
+        "it signs in Alice without asking"
+    };
     format!(
         r#"
 mcp-gateway demo is up.
@@ -29,7 +34,7 @@ mcp-gateway demo is up.
   gateway        {url}
   github         {first}
   atlassian      {second}
-  Entra ID       {entra}  (a stand-in: it signs in Alice without asking)
+  Entra ID       {entra}  (a stand-in: {signs_in})
   workloads
 {backends}  admin          http://{admin}/metrics
   configuration  {config}
@@ -55,9 +60,13 @@ VS Code, in .vscode/mcp.json, started with NODE_EXTRA_CA_CERTS set as above
 
   {{ "servers": {{ "demo": {{ "type": "http", "url": "{first}" }} }} }}
 
+Cursor, in ~/.cursor/mcp.json, started likewise
+
+  {{ "mcpServers": {{ "demo": {{ "url": "{first}" }} }} }}
+
 mcp-remote, for clients that only speak stdio
 
-  NODE_EXTRA_CA_CERTS={ca} npx mcp-remote {first}
+  NODE_EXTRA_CA_CERTS={ca} npx -y mcp-remote {first}
 
 Or let it check itself:  mcp-gateway demo --check
 Stop with Ctrl-C; everything it wrote is removed.

@@ -1,6 +1,9 @@
 //! Verdicts with real signatures, and what the cache may and may not do.
 
-use std::time::Duration;
+use std::{
+    pin::{Pin, pin},
+    time::{Duration, Instant},
+};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -37,16 +40,39 @@ async fn with_timing(jwks: Jwks, timing: Timing) -> Fixture {
 
 /// Tokens may cause a fetch at any time.
 fn eager() -> Timing {
+    every(Duration::ZERO)
+}
+
+/// Tokens may cause one fetch in `min_interval`.
+fn every(min_interval: Duration) -> Timing {
     Timing {
-        min_interval: Duration::ZERO,
+        min_interval,
         ..Timing::default()
     }
+}
+
+/// Polls once: whether the verdict is there already.
+async fn poll<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 impl Fixture {
     async fn check(&self, token: &str, expect: Result<(), Denied>) {
         let found = self.verifier.verify(token, NOW).await.map(drop);
         assert_eq!(found, expect, "{token:.100}");
+    }
+
+    /// At most one fetch an interval since `began`, beside the first.
+    fn check_fetches(&self, began: Instant, interval: Duration) {
+        let intervals = began.elapsed().as_millis() / interval.as_millis();
+        let requests = self.jwks.server.requests();
+        assert!(requests as u128 <= 1 + intervals, "{requests}");
     }
 
     fn count(&self, reason: &str) -> u64 {
@@ -183,7 +209,7 @@ async fn only_the_very_same_token_is_remembered() {
 
 #[tokio::test]
 async fn a_withdrawn_key_takes_its_verdicts_along() {
-    let f = fixture(Jwks::with_a().await).await;
+    let f = with_timing(Jwks::with_a().await, eager()).await;
     let token = token(0);
     f.check(&token, Ok(())).await;
     // The same keys again change nothing.
@@ -206,28 +232,126 @@ async fn a_rotation_fails_no_request() {
 }
 
 #[tokio::test]
+async fn a_key_published_right_after_a_fetch_fails_no_request() {
+    let f = with_timing(Jwks::with_a().await, every(Duration::from_millis(300))).await;
+    f.jwks.set(keys(&json!([key(0).jwk("a"), key(1).jwk("b")])));
+    let new = key(1).sign(&header("b"), &claims());
+    let (first, second) = tokio::join!(f.verifier.verify(&new, NOW), f.verifier.verify(&new, NOW));
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    assert_eq!(f.jwks.server.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_key_set_asked_for_earlier_does_not_speak_against_a_token() {
+    let f = with_timing(Jwks::with_a().await, eager()).await;
+    let mut flight = pin!(f.verifier.keys().fetch());
+    assert_eq!(poll(flight.as_mut()).await, None);
+    let new = key(1).sign(&header("b"), &claims());
+    let mut waiting = pin!(f.verifier.verify(&new, NOW));
+    assert_eq!(poll(waiting.as_mut()).await, None);
+    assert!(flight.await);
+    f.jwks.set(keys(&json!([key(0).jwk("a"), key(1).jwk("b")])));
+    assert!(waiting.await.is_ok());
+}
+
+#[tokio::test]
+async fn one_rotation_an_interval_fails_no_request() {
+    const ROTATIONS: usize = 5;
+    let interval = Duration::from_millis(300);
+    let began = Instant::now();
+    let f = with_timing(Jwks::with_a().await, every(interval)).await;
+    // Old keys stay published for a while, as Entra does it.
+    let mut published = vec![key(0).jwk("a")];
+    let (newest, current) = tokio::sync::watch::channel(Some(token(0)));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (verifier, current) = (Arc::clone(&f.verifier), current.clone());
+        clients.spawn(async move {
+            let mut served = 0;
+            loop {
+                let Some(token) = current.borrow().clone() else {
+                    return served;
+                };
+                verifier.verify(&token, NOW).await.unwrap();
+                served += 1;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    for n in 0..ROTATIONS {
+        let (kid, key) = (format!("k{n}"), key(n % 2));
+        published.push(key.jwk(&kid));
+        f.jwks.set(keys(&json!(published)));
+        newest.send_replace(Some(key.sign(&header(&kid), &claims())));
+        tokio::time::sleep(interval).await;
+    }
+    newest.send_replace(None);
+    while let Some(served) = clients.join_next().await {
+        assert!(served.unwrap() > 0);
+    }
+    f.check_fetches(began, interval);
+    assert!(f.jwks.server.requests() > 2);
+}
+
+#[tokio::test]
 async fn a_storm_of_unknown_keys_causes_one_fetch_an_interval() {
-    let hour = Timing {
-        min_interval: Duration::from_secs(3600),
-        ..Timing::default()
-    };
-    let metrics = Metrics::new();
-    let jwks = Jwks::with_a().await;
-    let source = jwks.source(&metrics, hour);
-    let verifier = Arc::new(Verifier::new(issuer(), source, &metrics));
+    let interval = Duration::from_millis(300);
+    let tokens: Vec<_> = (0..200)
+        .map(|n| key(0).sign(&header(&format!("unknown-{n}")), &claims()))
+        .collect();
+    let began = Instant::now();
+    let f = with_timing(Jwks::with_a().await, every(interval)).await;
     let mut storm = tokio::task::JoinSet::new();
-    for n in 0..200 {
-        let verifier = Arc::clone(&verifier);
-        let token = key(0).sign(&header(&format!("unknown-{n}")), &claims());
-        storm.spawn(async move { verifier.verify(&token, NOW).await.unwrap_err() });
+    for token in tokens {
+        let verifier = Arc::clone(&f.verifier);
+        storm.spawn(async move {
+            let first = verifier.verify(&token, NOW).await.unwrap_err();
+            let second = verifier.verify(&token, NOW).await.unwrap_err();
+            [first, second]
+        });
     }
-    while let Some(denied) = storm.join_next().await {
-        assert_eq!(denied.unwrap(), Denied::UnknownKey);
+    // The known key works all the while.
+    f.check(&token(0), Ok(())).await;
+    let (mut refused, mut turned_away) = (0, 0);
+    for denied in storm.join_all().await.into_iter().flatten() {
+        match denied {
+            Denied::UnknownKey => refused += 1,
+            Denied::NoKeys { .. } => turned_away += 1,
+            other => panic!("{other:?}"),
+        }
     }
-    assert_eq!(jwks.server.requests(), 1);
-    // The known key works all the while, and caused nothing.
-    assert!(verifier.verify(&token(0), NOW).await.is_ok());
-    assert_eq!(jwks.server.requests(), 1);
+    assert!(refused > 0 && turned_away > 0, "{refused} {turned_away}");
+    f.check_fetches(began, interval);
+}
+
+#[tokio::test]
+async fn few_wait_for_a_fetch_and_who_leaves_makes_room() {
+    let f = with_timing(Jwks::with_a().await, every(Duration::from_secs(3600))).await;
+    let unknown = key(1).sign(&header("b"), &claims());
+    let mut waiting = Vec::new();
+    for _ in 0..64 {
+        let mut verdict = Box::pin(f.verifier.verify(&unknown, NOW));
+        assert_eq!(poll(verdict.as_mut()).await, None);
+        waiting.push(verdict);
+    }
+    let denied = poll(pin!(f.verifier.verify(&unknown, NOW))).await.unwrap();
+    let retry_after = denied.unwrap_err().retry_after().unwrap();
+    assert!(retry_after > Duration::from_secs(3000), "{retry_after:?}");
+    // What is wrong with the token itself is still said, and known keys need no place.
+    f.check("a.b.c", Err(Denied::Malformed)).await;
+    f.check(&token(0), Ok(())).await;
+
+    waiting.pop();
+    let mut verdict = pin!(f.verifier.verify(&unknown, NOW));
+    assert_eq!(poll(verdict.as_mut()).await, None);
+    // Any fetch ends the waiting, not only the one that tokens are allowed.
+    f.jwks.set(keys(&json!([key(1).jwk("b")])));
+    assert!(f.verifier.keys().fetch().await);
+    assert!(verdict.await.is_ok());
+    for verdict in waiting {
+        assert!(verdict.await.is_ok());
+    }
+    assert_eq!(f.jwks.server.requests(), 2);
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! Verdicts on tokens, one by one.
 
 use mcp_gateway_emulator::entra::TokenBuilder;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::world::{World, mcp};
 
 /// Sends a token, and expects 401 with this reason in metrics and access line.
 async fn is_refused(world: &World, token: &str, reason: &str) {
     let sample = format!("gateway_token_verdicts_total{{reason=\"{reason}\"}}");
-    let before = world.metric(&sample);
+    let before = world.count(&sample);
     let answer = world
         .rpc("/mcp", Some(token), None, &mcp::initialize())
         .await;
@@ -19,10 +19,10 @@ async fn is_refused(world: &World, token: &str, reason: &str) {
         challenge.ends_with(", error=\"invalid_token\""),
         "{challenge}"
     );
-    assert_eq!(world.metric(&sample), before + 1.0, "{reason}: {answer:?}");
+    assert_eq!(world.count(&sample), before + 1, "{reason}: {answer:?}");
     assert!(!answer.body.contains(token));
     let refusals = format!("gateway_refusals_total{{reason=\"{reason}\",route=\"/mcp\"}}");
-    assert!(world.metric(&refusals) >= 1.0, "{refusals}");
+    assert!(world.count(&refusals) >= 1, "{refusals}");
 }
 
 #[tokio::test]
@@ -58,7 +58,6 @@ async fn tokens_that_are_not_good_are_refused_with_their_reason() {
         (alice().header("crit", json!(["exp"])), "header"),
         (alice().with_broken_signature(), "signature"),
         (alice().signed_by_wrong_key(), "signature"),
-        (alice().signed_by_unpublished_key(), "unknown_key"),
     ];
     for (token, reason) in cases {
         is_refused(&world, &token.build(), reason).await;
@@ -121,17 +120,17 @@ async fn a_verdict_is_remembered_and_forgotten_with_the_token() {
     };
     assert_eq!((good().await, good().await, good().await), (200, 200, 200));
     let verdicts = |reason: &str| {
-        world.metric(&format!(
+        world.count(&format!(
             "gateway_token_verdicts_total{{reason=\"{reason}\"}}"
         ))
     };
-    assert_eq!((verdicts("valid"), verdicts("cached")), (1.0, 2.0));
+    assert_eq!((verdicts("valid"), verdicts("cached")), (1, 2));
     let deadline = std::time::Instant::now() + crate::world::PATIENCE;
     while good().await == 200 {
         assert!(std::time::Instant::now() < deadline);
     }
-    assert_eq!(verdicts("valid"), 1.0);
-    assert!(verdicts("expired") >= 1.0);
+    assert_eq!(verdicts("valid"), 1);
+    assert!(verdicts("expired") >= 1);
 }
 
 #[tokio::test]
@@ -165,7 +164,7 @@ async fn the_access_line_names_the_person_and_nothing_secret() {
         ];
         assert!(known.contains(&member), "{member}");
     }
-    assert!(line["backend"].is_string() && line["route"] == Value::from("/mcp"));
+    assert!(line["backend"].is_string() && line["route"] == "/mcp");
     let signature = token.rsplit_once('.').unwrap().1;
     assert!(!world.access_text().contains(signature));
 }

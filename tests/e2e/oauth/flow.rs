@@ -45,6 +45,12 @@ impl<'a> Flow<'a> {
         }
     }
 
+    /// Uses another authorization endpoint of the gateway.
+    pub(super) fn with_authorize_path(mut self, path: &str) -> Self {
+        self.authorize = self.world.url(path);
+        self
+    }
+
     /// Uses another token endpoint of the gateway.
     pub(super) fn with_token_path(mut self, path: &str) -> Self {
         self.token = self.world.url(path);
@@ -138,8 +144,8 @@ impl<'a> Flow<'a> {
 
 /// Replaces or adds parameters; an empty value removes one.
 fn merge<'a>(base: Pairs<'a>, changes: Pairs<'a>) -> Vec<(&'a str, &'a str)> {
-    let changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
-    let kept = base.iter().filter(|(name, _)| !changed(name));
+    let named = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
+    let kept = base.iter().filter(|(name, _)| !named(name));
     let new = changes.iter().filter(|(_, value)| !value.is_empty());
     kept.chain(new).copied().collect()
 }

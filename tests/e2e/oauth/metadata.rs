@@ -103,6 +103,34 @@ async fn the_issuer_is_byte_for_byte_what_resources_name() {
 }
 
 #[tokio::test]
+async fn documents_name_the_public_url_whatever_a_client_says() {
+    let world = World::builder()
+        .workload("github")
+        .route("/mcp")
+        .public_url("https://mcp.example.com")
+        .start()
+        .await;
+    for target in [RESOURCE, SERVER[0], SERVER[1]] {
+        let usual = world.get(target).await;
+        assert!(usual.body.contains("\"https://mcp.example.com"));
+        let address = world.addresses()[0].to_string();
+        assert!(!usual.body.contains(&address), "{usual:?}");
+        let request = world
+            .client()
+            .request(Method::GET, target)
+            .header("host", "evil.example")
+            .header("x-forwarded-host", "evil.example")
+            .header("x-forwarded-proto", "http");
+        assert_eq!(send(request).await.body, usual.body);
+    }
+    let challenge = send(world.mcp(Method::POST, "/mcp", None, None)).await;
+    let expected =
+        "resource_metadata=\"https://mcp.example.com/.well-known/oauth-protected-resource/mcp\"";
+    let challenge = challenge.header("www-authenticate").unwrap();
+    assert!(challenge.contains(expected), "{challenge}");
+}
+
+#[tokio::test]
 async fn documents_of_paths_without_a_route_are_not_made_up() {
     let world = two_routes().await;
     for target in [

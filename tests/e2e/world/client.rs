@@ -46,9 +46,10 @@ impl Client {
                 builder
             }
         };
-        let base = match tls {
-            true => format!("https://localhost:{}", address.port()),
-            false => format!("http://{address}"),
+        let base = if tls {
+            format!("https://localhost:{}", address.port())
+        } else {
+            format!("http://{address}")
         };
         Self {
             address,
@@ -99,11 +100,6 @@ impl Gateway {
     /// Posts JSON without a token.
     pub(crate) async fn post_json(&self, target: &str, body: &Value) -> Answer {
         send(self.client().request(Method::POST, target).json(body)).await
-    }
-
-    /// Sends a request over HTTP/2.
-    pub(crate) async fn get_h2(&self, target: &str) -> Answer {
-        send(self.client().h2(Method::GET, target)).await
     }
 
     /// Opens a bare TCP connection to the first listener.

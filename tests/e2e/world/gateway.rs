@@ -19,12 +19,22 @@ use tempfile::TempDir;
 
 use super::{Authority, Client, reserve, until};
 
+/// Where the key that seals sessions comes from.
+#[derive(Clone, Copy)]
+pub(crate) enum Sealing {
+    /// From the environment.
+    Configured,
+    /// From a folder that the gateways share, where the first one makes it.
+    Stored,
+}
+
 /// What every gateway of a world is started from.
 pub(crate) struct Plan {
     public_url: String,
     /// How many certificates lie in the folder.
     certificates: usize,
     redirect: bool,
+    sealing: Sealing,
     text: String,
     folder: TempDir,
 }
@@ -34,6 +44,7 @@ impl Plan {
         public_url: String,
         certificates: &[Vec<String>],
         redirect: bool,
+        sealing: Sealing,
         text: String,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -44,6 +55,7 @@ impl Plan {
             public_url,
             certificates: certificates.len(),
             redirect,
+            sealing,
             text,
             folder,
         }
@@ -65,9 +77,13 @@ impl Plan {
         let redirect = redirect.map_or_else(String::new, |address| {
             format!("  - {{ address: \"{address}\", serve: redirect_to_https }}\n")
         });
+        let sessions = match self.sealing {
+            Sealing::Configured => "{ keys: [{ env: SESSION_KEY }] }".to_owned(),
+            Sealing::Stored => format!("{{ state_directory: {folder}/state }}"),
+        };
         format!(
             "public_url: {}\nlisteners:\n  - {{ address: \"{address}\"{tls} }}\n{redirect}\
-             admin: {{ address: \"127.0.0.1:0\" }}\nsessions: {{ keys: [{{ env: SESSION_KEY }}] }}\n{}",
+             admin: {{ address: \"127.0.0.1:0\" }}\nsessions: {sessions}\n{}",
             self.public_url, self.text
         )
     }
@@ -130,28 +146,60 @@ impl Gateway {
         &self.client
     }
 
+    /// Waits until it can verify tokens.
+    pub(crate) async fn has_keys(&self) {
+        until("the gateway has keys", || {
+            self.metric("gateway_key_set_fetched_timestamp_seconds") > 0.0
+        })
+        .await;
+    }
+
     /// The value of one sample, `name{label="value"}` with its labels in the order of their names;
     /// 0 when there is none.
     pub(crate) fn metric(&self, sample: &str) -> f64 {
-        self.running
-            .metrics()
-            .render()
-            .unwrap()
-            .lines()
-            .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '))
+        self.sample(sample)
             .map_or(0.0, |value| value.parse().unwrap())
     }
 
-    /// The sum of the samples of one name whose labels hold `labels`.
+    /// The same of a sample that counts.
+    pub(crate) fn count(&self, sample: &str) -> u64 {
+        self.sample(sample)
+            .map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// The sum of the samples of a name whose labels hold `labels`.
     pub(crate) fn metric_sum(&self, name: &str, labels: &str) -> f64 {
-        self.running
-            .metrics()
-            .render()
-            .unwrap()
-            .lines()
-            .filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels))
-            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+        self.samples(name, labels)
+            .map(|value| value.parse::<f64>().unwrap())
             .sum()
+    }
+
+    /// The sum of all samples of a name that counts.
+    pub(crate) fn count_all(&self, name: &str) -> u64 {
+        self.samples(name, "")
+            .map(|value| value.parse::<u64>().unwrap())
+            .sum()
+    }
+
+    fn samples(&self, name: &str, labels: &str) -> impl Iterator<Item = String> {
+        let (text, name) = (
+            self.running.metrics().render().unwrap(),
+            format!("{name}{{"),
+        );
+        let lines: Vec<String> = text
+            .lines()
+            .filter(|line| line.starts_with(&name) && line.contains(labels))
+            .map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
+            .collect();
+        lines.into_iter()
+    }
+
+    fn sample(&self, sample: &str) -> Option<String> {
+        let text = self.running.metrics().render().unwrap();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map(str::to_owned)
     }
 
     /// Every access line so far, byte for byte.

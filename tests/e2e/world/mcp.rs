@@ -112,11 +112,11 @@ impl Answer {
     /// The JSON-RPC response, whether it came as JSON or as the last event of a stream.
     #[track_caller]
     pub(crate) fn message(&self) -> Value {
-        let data = self
+        let mut data = self
             .body
             .lines()
             .filter_map(|line| line.strip_prefix("data:"));
-        let text = data.last().unwrap_or(&self.body);
+        let text = data.next_back().unwrap_or(&self.body);
         serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON-RPC message: {self:?}"))
     }
 }
