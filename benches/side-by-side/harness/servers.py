@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -37,7 +38,6 @@ class Server:
         self.bed = bed
         self.plain, self.tls = free_port(), free_port()
         self.process = None
-        self.runs = 0
 
     def program(self):
         """Where the program is, or None when this machine does not have it."""
@@ -53,9 +53,7 @@ class Server:
 
     def start(self, under=(), seconds=20):
         """Starts it and returns the milliseconds until its first answer."""
-        self.runs += 1
-        directory = self.bed.directory / f"{self.name}-{self.runs}"
-        directory.mkdir()
+        directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=self.bed.directory))
         arguments = self.arguments(directory)
         self.before(directory)
         began = time.monotonic()
