@@ -56,6 +56,27 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_is_described() {
+        let described = read("docs/operations.md");
+        let mut sources = files("src/ingress", "rs");
+        for file in ["src/listener/connection.rs", "src/oidc/denied.rs"] {
+            sources.push(file.to_owned());
+        }
+        let mut known = BTreeSet::new();
+        for file in sources {
+            let text = read(&file);
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for mark in ["bad(", "Refused::new(", "refuse(", "reason: ", "=> "] {
+                known.extend(code.split(mark).skip(1).filter_map(reason));
+            }
+        }
+        assert!(known.len() > 30, "{known:?}");
+        for reason in known {
+            assert!(described.contains(&format!("`{reason}`")), "{reason}");
+        }
+    }
+
+    #[test]
     fn every_filter_is_listed() {
         let listed = read("docs/configuration.md");
         for file in files("filters/src", "rs") {
@@ -129,6 +150,16 @@ mod tests {
             .filter_map(|rest| rest.split_once(end))
             .map(|(found, _)| found.to_owned())
             .collect()
+    }
+
+    /// Returns the first text in quotes, when it is a name such as `head_too_large`.
+    fn reason(code: &str) -> Option<String> {
+        let text = code.split('"').nth(1)?;
+        let before = code.split('"').next()?;
+        let name = !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        // Before it stands at most a status.
+        let near = before.len() < 80 && !before.contains([';', '}']);
+        (name && near).then(|| text.to_owned())
     }
 
     fn without_comments(yaml: &str) -> String {

@@ -86,13 +86,13 @@ async fn trailers_are_dropped_and_the_answer_is_whole() {
 async fn two_lengths_never_become_two_answers() {
     let chunked = "Transfer-Encoding: chunked\r\n\r\n14\r\n{\"01234567890123456\"}\r\n0\r\n\r\n";
     for h2 in BOTH {
+        let mut upstream = Scripted::start();
+        let world = before(&upstream).await;
         for lengths in [
             format!("Content-Length: 5\r\n{chunked}"),
             format!("Content-Length: 500\r\n{chunked}"),
             "Content-Length: 5\r\nContent-Length: 20\r\n\r\n{\"01234567890123456\"}".to_owned(),
         ] {
-            let mut upstream = Scripted::start();
-            let world = before(&upstream).await;
             let bytes = format!("HTTP/1.1 200 OK\r\n{lengths}");
             let (answer, held) = answered(&world, &mut upstream, h2, bytes).await;
             // Either the gateway can tell what is meant, or the answer is not used at all.

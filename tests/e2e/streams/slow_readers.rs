@@ -19,9 +19,9 @@ use crate::world::{Asked, Scripted, World, mcp::call};
 /// What one stream may cost the process, kernel buffers aside.
 const LIMIT: usize = 256 * 1024;
 /// Streams that make everything grow that only grows once.
-const WARM: usize = 4;
+const WARM: usize = 3;
 /// Streams that are measured.
-const STREAMS: usize = 16;
+const STREAMS: usize = 8;
 /// More than the kernel's buffers on the way can hold.
 const FLOOD: usize = 64 * 1024 * 1024;
 /// Who writes nothing for that long is blocked.
@@ -98,7 +98,8 @@ async fn over_http_2() {
             let request = Http::Two
                 .mcp(&world, Method::POST, &token, None)
                 .json(&call(1, "large", &json!({})));
-            // The response is held, unread, as long as the set is.
+            // The first use up the window of their one connection, so that what the others are
+            // sent has nowhere to go. Responses are held, unread, as long as the set is.
             clients.spawn(request.send());
             backends.spawn(flood(upstream.asked().await));
         }
