@@ -13,7 +13,7 @@ def measure(server, connections, streams, starts, say):
     took = []
     for _ in range(starts):
         took.append(server.start())
-        found["rest"] = server.resident() / 1024
+        found["rest"] = server.memory() / 1024
         server.stop()
     found["start"] = statistics.median(took)
     for what, protocol in (("plain", "http1"), ("tls", "https1")):
@@ -35,18 +35,18 @@ def held(server, protocol, connections):
     try:
         checks.metadata(server, protocol)
         warm(server, protocol)
-        before = server.resident()
+        before = server.memory()
         script = server.script("hold", [server.bed.get(METADATA)])
         load = server.bed.load(do="hold", address=f"127.0.0.1:{server.port(protocol)}",
                                protocol=protocol, script=script, connections=connections)
         try:
             if not load.stdout.readline():
                 raise RuntimeError(f"{server.name}: the connections do not open")
-            open_now = server.resident()
+            open_now = server.memory()
         finally:
             load.communicate(timeout=60)
         time.sleep(10)
-        left = server.resident()
+        left = server.memory()
         return (open_now - before) / connections, max(0, left - before) / connections
     finally:
         server.stop()
@@ -60,9 +60,9 @@ def streamed(server, streams):
         server.bed.send(server.plain, "http1", server.script("one", [server.bed.get(METADATA)]))
         with open_streams(server, script, 2, 1) as run:
             run()
-        before = server.resident()
+        before = server.memory()
         with open_streams(server, script, streams, 3) as run:
-            cost = (server.resident() - before) / streams
+            cost = (server.memory() - before) / streams
             run()
         return cost
     finally:

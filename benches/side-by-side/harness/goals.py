@@ -99,6 +99,9 @@ ALL = [
     Goal("token exchange, CPU", "Caddy and Python", 0.08, cpu("token", "caddy")),
     Goal("idle connection, plain", "", 24, footprint("plain"), " KiB"),
     Goal("idle connection, TLS", "", 48, footprint("tls"), " KiB"),
+    # Given back: no more than a tenth of what one may take.
+    Goal("idle connection, plain, 10 s after it left", "", 2.4, footprint("plain_left"), " KiB"),
+    Goal("idle connection, TLS, 10 s after it left", "", 4.8, footprint("tls_left"), " KiB"),
     Goal("event of a stream, CPU", "no-op", 1.1, cpu("events", "noop")),
     Goal("event of a stream, median latency", "nginx", 1.2,
          cpu("events", "nginx", what="p50")),

@@ -98,7 +98,8 @@ def measure(bed, kind, scenario, sizes, rounds, scale, run, say):
     try:
         for server in servers:
             rows[str(server.many)] = {"start": server.start(seconds=120)}
-            rows[str(server.many)]["rest"] = server.resident() / 1024
+            # The program itself is shared by all of them.
+            rows[str(server.many)]["private"] = server.memory("Anonymous") / 1024
         figures, refused = run(scenario, servers, rounds, scale, say)
         for server in servers:
             if server.name in figures:

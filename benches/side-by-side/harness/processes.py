@@ -61,21 +61,21 @@ class Process:
         # The kernel's number for the CPU clock of another process: see clock_getcpuclockid(3).
         return sum(time.clock_gettime_ns((~pid << 3) | 2) for pid in self.tree())
 
-    def resident(self):
-        """KiB that are resident; what several processes share counts once."""
+    def memory(self, kind):
+        """KiB of one kind (see proc_pid_smaps(5)), of the tree."""
         kib = 0
         for pid in self.tree():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
+                if line.startswith(f"{kind}:"):
                     kib += int(line.split()[1])
         return kib
 
-    def settled(self):
-        """KiB resident, once the figure has stopped moving."""
-        last = self.resident()
+    def settled(self, kind):
+        """KiB of one kind, once the figure has stopped moving."""
+        last = self.memory(kind)
         for _ in range(30):
             time.sleep(0.1)
-            now = self.resident()
+            now = self.memory(kind)
             if abs(now - last) < 64:
                 return now
             last = now

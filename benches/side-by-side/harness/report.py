@@ -120,10 +120,10 @@ def instruction_table(results, scenarios):
 def growth_table(results):
     rows = [
         [kind, f"{int(size):,}".replace(",", " "), number(row["cpu"]) if "cpu" in row else "",
-         number(row["start"]), number(row["rest"])]
+         number(row["start"]), number(row["private"])]
         for kind, sizes in results.growth.items() for size, row in sizes.items()
     ]
-    head = ["", "how many", "CPU µs per request", "start, ms", "at rest, MiB"]
+    head = ["", "how many", "CPU µs per request", "start, ms", "own memory at rest, MiB"]
     return table(head, rows) if rows else ""
 
 

@@ -83,8 +83,9 @@ class Server:
     def cpu(self):
         return sum(process.cpu() for process in self.processes())
 
-    def resident(self):
-        return sum(process.settled() for process in self.processes())
+    def memory(self, kind="Pss"):
+        """KiB of memory; as it stands, what processes share counts once."""
+        return sum(process.settled(kind) for process in self.processes())
 
     def port(self, protocol):
         return self.plain if protocol == "http1" else self.tls
