@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes `certificate.pem`, `key.pem`, and both in one file, as HAProxy wants them.
+/// Writes `certificate.pem`, `key.pem`, and both in one file: some servers want that.
 fn write_certificate(directory: &Path) -> Result<(), Box<dyn Error>> {
     let key = rcgen::KeyPair::generate()?;
     let certificate =

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{Failure, carrier::Dialer, http1::Client, plan::Events, report::Report};
+use crate::{Failure, carrier::Dialer, http1::Client, plan::Streams, report::Report};
 
 /// What the streams share.
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Shared {
 
 /// Opens the streams, prints `{"open": …}` when each has had an event, and measures from the next
 /// line of standard input on.
-pub(crate) async fn run(plan: Events) -> Result<Value, Failure> {
+pub(crate) async fn run(plan: Streams) -> Result<Value, Failure> {
     let dialer = Dialer::new(&plan.target, false)?;
     let script = plan.target.bytes()?;
     let request = script.first().ok_or("no request")?;

@@ -11,13 +11,13 @@ use crate::Failure;
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(crate) enum Plan {
     /// Requests on connections that stay.
-    Requests(Requests),
+    Requests(Loop),
     /// A connection for each request.
     Handshakes(Handshakes),
     /// Connections with one request each, open until standard input ends.
     Hold(Hold),
     /// Event streams: open until a line comes on standard input, then measured.
-    Events(Events),
+    Events(Streams),
 }
 
 /// Where to, and what is sent.
@@ -46,7 +46,7 @@ pub(crate) enum Protocol {
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Requests {
+pub(crate) struct Loop {
     #[serde(flatten)]
     pub(crate) target: Target,
     pub(crate) connections: usize,
@@ -72,7 +72,7 @@ pub(crate) struct Hold {
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Events {
+pub(crate) struct Streams {
     #[serde(flatten)]
     pub(crate) target: Target,
     pub(crate) connections: usize,
@@ -114,10 +114,11 @@ impl Request {
             self.method, self.path
         );
         for (name, value) in &self.fields {
-            text += &format!("{name}: {value}\r\n");
+            text.extend([name, ": ", value, "\r\n"]);
         }
         if !self.body.is_empty() {
-            text += &format!("Content-Length: {}\r\n", self.body.len());
+            let length = self.body.len().to_string();
+            text.extend(["Content-Length: ", &length, "\r\n"]);
         }
         text += "\r\n";
         text += &self.body;

@@ -10,7 +10,7 @@ use crate::{
     carrier::Dialer,
     http1,
     http2::{self, Prepared},
-    plan::{Protocol, Requests},
+    plan::{Loop, Protocol},
     report::Report,
 };
 
@@ -32,7 +32,7 @@ impl Run {
     }
 }
 
-pub(crate) async fn run(plan: Requests) -> Result<Value, Failure> {
+pub(crate) async fn run(plan: Loop) -> Result<Value, Failure> {
     let run = Rc::new(Run {
         requests: plan.requests,
         taken: RefCell::new(0),
