@@ -36,7 +36,7 @@ class Server:
 
     def __init__(self, bed):
         self.bed = bed
-        self.plain, self.tls = free_port(), free_port()
+        self.plain = self.tls = 0
         self.process = None
 
     def program(self):
@@ -54,6 +54,8 @@ class Server:
     def start(self, under=(), seconds=20):
         """Starts it and returns the milliseconds until its first answer."""
         directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=self.bed.directory))
+        # Whoever had the old ones may still be on its way out.
+        self.plain, self.tls = free_port(), free_port()
         arguments = self.arguments(directory)
         self.before(directory)
         began = time.monotonic()
