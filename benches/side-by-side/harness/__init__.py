@@ -1,0 +1,1 @@
+"""Measures the gateway beside other servers. `../run --help` says how."""
