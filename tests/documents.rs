@@ -6,7 +6,7 @@
 mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
-    const DOCUMENTS: [&str; 7] = [
+    const DOCUMENTS: [&str; 9] = [
         "README.md",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
@@ -14,6 +14,8 @@ mod tests {
         "authz/README.md",
         "docs/configuration.md",
         "docs/operations.md",
+        "docs/performance.md",
+        "benches/side-by-side/README.md",
     ];
 
     #[test]
