@@ -51,12 +51,14 @@ class Results:
 
 
 def number(value):
-    """Three digits that mean something."""
+    """Writes about three digits that mean something; nothing for nothing."""
     if value == 0:
         return ""
     if value >= 100:
         return f"{value:,.0f}".replace(",", " ")
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
 def table(head, rows):
