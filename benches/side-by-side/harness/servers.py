@@ -52,7 +52,15 @@ class Server:
         """Starts what the server needs beside itself."""
 
     def start(self, under=(), seconds=20):
-        """Starts it and returns the milliseconds until its first answer."""
+        """Starts it and returns the milliseconds until its first answer; stops it on failure."""
+        try:
+            return self.begin(under, seconds)
+        except Exception:
+            self.stop()
+            raise
+
+    def begin(self, under, seconds):
+        """Starts it; see `start`."""
         directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=self.bed.directory))
         # Whoever had the old ones may still be on its way out.
         self.plain, self.tls = free_port(), free_port()
@@ -423,8 +431,8 @@ class Gateway(Server):
         status = lambda: list(self.bed.send(self.plain, "http1", script)["statuses"])
         wait_until(lambda: status() == ["200"], "the gateway has no keys", pause=0.05)
 
-    def start(self, under=(), seconds=20):
-        took = super().start(under, seconds)
+    def begin(self, under, seconds):
+        took = super().begin(under, seconds)
         self.ready()
         return took
 
