@@ -10,6 +10,7 @@ mod bed;
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
     thread,
@@ -93,17 +94,58 @@ fn main() {
     );
     let file = state.path().join("gateway.yaml");
     fs::write(&file, text).unwrap();
+    let token = entra.token("alice").build();
+    let plain = SocketAddr::from(([127, 0, 0, 1], plain));
+
+    let gateway = start(&file, plain, &token);
+    println!(
+        "resident, nothing open      {:>8} KiB",
+        gateway.settled_kib()
+    );
+    drop(gateway);
+    measure(
+        "idle connection, plain",
+        IDLE,
+        &start(&file, plain, &token),
+        || {
+            let mut client = Client::connect(plain);
+            client.exchange(&get("/health", None));
+            client
+        },
+    );
+    let config = client_config(certificate.der());
+    measure(
+        "idle connection, TLS 1.3",
+        IDLE,
+        &start(&file, plain, &token),
+        || tls_client(&config, tls),
+    );
+    measure(
+        "event stream, plain",
+        STREAMS,
+        &start(&file, plain, &token),
+        || {
+            let mut client = Client::connect(plain);
+            client.send(&get("/mcp", Some(&token)));
+            client.read();
+            client
+        },
+    );
+}
+
+/// Starts a gateway of its own, since memory that one measurement gave back would serve the next,
+/// and waits until it has the keys: streams are let in from then on.
+fn start(file: &Path, plain: SocketAddr, token: &str) -> Process {
     let started = Instant::now();
     let gateway = Process(
         Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
             .args(["run", "-c"])
-            .arg(&file)
+            .arg(file)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap(),
     );
-    let plain = SocketAddr::from(([127, 0, 0, 1], plain));
     while std::net::TcpStream::connect(plain).is_err() {
         thread::sleep(Duration::from_millis(1));
     }
@@ -111,56 +153,24 @@ fn main() {
         "start to first connection   {:>8} ms",
         started.elapsed().as_millis()
     );
-    Client::connect(plain).exchange(&get("/health", None));
-    let token = entra.token("alice").build();
-    // The keys have to be there before streams are let in.
     while !Client::connect(plain)
-        .exchange(&bed::post(&token, None))
+        .exchange(&bed::post(token, None))
         .starts_with("HTTP/1.1 200")
     {
         thread::sleep(Duration::from_millis(10));
     }
-    println!(
-        "resident, nothing open      {:>8} KiB",
-        gateway.settled_kib()
-    );
+    gateway
+}
 
-    let measure = |what: &str, count: usize, open: &mut dyn FnMut()| {
-        let before = gateway.settled_kib();
-        for _ in 0..count {
-            open();
-        }
-        let grown = gateway.settled_kib().saturating_sub(before);
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let each = grown as f64 / count as f64;
-        println!("{what:<27} {each:>8.1} KiB each, {count} open");
-    };
-    let mut held = vec![];
-    measure("idle connection, plain", IDLE, &mut || {
-        let mut client = Client::connect(plain);
-        client.exchange(&get("/health", None));
-        held.push(client);
-    });
+/// Opens `count` and prints what each costs while all are held.
+fn measure<T>(what: &str, count: usize, gateway: &Process, open: impl Fn() -> T) {
+    let before = gateway.settled_kib();
+    let held: Vec<T> = (0..count).map(|_| open()).collect();
+    let grown = gateway.settled_kib().saturating_sub(before);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let each = grown as f64 / count as f64;
+    println!("{what:<27} {each:>8.1} KiB each, {count} open");
     drop(held);
-    let config = client_config(certificate.der());
-    let mut held = vec![];
-    measure("idle connection, TLS 1.3", IDLE, &mut || {
-        held.push(tls_client(&config, tls));
-    });
-    drop(held);
-    let mut held = vec![];
-    measure("event stream, plain", STREAMS, &mut || {
-        let mut client = Client::connect(plain);
-        client.send(&get("/mcp", Some(&token)));
-        client.read();
-        held.push(client);
-    });
-    drop(held);
-    thread::sleep(Duration::from_secs(2));
-    println!(
-        "resident, all closed again  {:>8} KiB",
-        gateway.settled_kib()
-    );
 }
 
 fn client_config(root: &CertificateDer<'_>) -> Arc<rustls::ClientConfig> {
