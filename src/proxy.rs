@@ -150,7 +150,7 @@ impl Proxy {
         call: &mut Call,
         shutdown: &ShutdownWatch,
     ) -> Result<(), Failure> {
-        let answered = match self.admit(session) {
+        let answered = match self.admit(session, &call.snapshot) {
             Ok(()) => self.route(session, call, shutdown).await,
             Err(refused) => Err(refused),
         };
@@ -202,7 +202,13 @@ impl Proxy {
                     return pass::run(&tools, session, call, &route, proxy).await;
                 }
                 Step::Exchange(exchange) => {
-                    let form = call.body.take().unwrap_or_default();
+                    let form = match call.body.take() {
+                        Some(form) => form,
+                        None => {
+                            body::gather(session, exchange::FORM_LIMIT, &call.snapshot.limits)
+                                .await?
+                        }
+                    };
                     let reply = exchange::run(exchange, form).await?;
                     return answer::reply(session, call, reply).await;
                 }
@@ -230,11 +236,10 @@ impl Proxy {
     }
 
     /// Refuses what HTTP/2 lets through; HTTP/1 heads were checked before they came here.
-    fn admit(&self, session: &ServerSession) -> Result<(), Failure> {
+    fn admit(&self, session: &ServerSession, snapshot: &Snapshot) -> Result<(), Failure> {
         if !session.is_http2() {
             return Ok(());
         }
-        let snapshot = self.snapshot.load_full();
         let head = session.req_header();
         let target = head
             .uri

@@ -13,6 +13,9 @@ use crate::{
     snapshot::Exchange,
 };
 
+/// The largest form in bytes, where no filter of the route has read it before.
+pub(super) const FORM_LIMIT: usize = 64 * 1024;
+
 /// Posts the form and returns what the client may see of the answer.
 pub(super) async fn run(exchange: &Exchange, form: Bytes) -> Result<Response, Failure> {
     let mut headers = HeaderMap::new();

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::{Error, ErrorType, protocols::http::ServerSession};
 use tokio::sync::watch;
 
 use super::{
@@ -122,6 +122,8 @@ async fn send(
                 backend.connect_failed(Instant::now());
                 if pin.backend.is_none() {
                     retried(proxy, "connect_failed");
+                } else if !is_gone(&error) {
+                    return Err(unavailable(proxy, message));
                 }
                 tried.push(backend);
             }
@@ -241,6 +243,12 @@ async fn give_back(
     Ok(())
 }
 
+/// Whether a backend that cannot be connected to is gone with its sessions: nobody listens there.
+/// One that is silent or cannot be resolved may be back with them.
+fn is_gone(error: &Error) -> bool {
+    *error.etype() == ErrorType::ConnectRefused
+}
+
 fn retried(proxy: &Proxy, reason: &str) {
     proxy
         .retries
@@ -303,4 +311,22 @@ fn refused_token(proxy: &Proxy, picked: &Picked, id: &str) -> Failure {
         "the server behind the gateway is set up to refuse this sign-in: ask its operator, signing in again will not help",
         "token_refused",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refused_connection_ends_a_session() {
+        assert!(is_gone(&Error::new(ErrorType::ConnectRefused)));
+        for kind in [
+            ErrorType::ConnectTimedout,
+            ErrorType::ConnectNoRoute,
+            ErrorType::TLSHandshakeFailure,
+            ErrorType::ConnectError,
+        ] {
+            assert!(!is_gone(&Error::new(kind)));
+        }
+    }
 }
