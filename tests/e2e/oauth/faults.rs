@@ -247,3 +247,25 @@ async fn a_token_request_is_never_sent_twice_once_it_was_heard() {
     let request = &canned.requests()[0];
     assert!(request.starts_with("POST /token HTTP/1.1\r\n"), "{request}");
 }
+
+/// A route of the operator's own may hold nothing but the exchange: its form is read all the same.
+#[tokio::test]
+async fn an_exchange_reads_its_form_itself() {
+    let world = World::builder()
+        .yaml_route(
+            "{ path: /bare, filters: [{ exchange: { url: \"{authority}/{tenant}/oauth2/v2.0/token\" } }] }",
+        )
+        .start()
+        .await;
+    let fields = [("grant_type", "refresh_token"), ("client_id", CLIENT_ID)];
+    world.post_form("/bare", &fields).await;
+    let seen = world.entra.requests_to(Endpoint::Token);
+    assert_eq!(
+        seen[0].field("grant_type").as_deref(),
+        Some("refresh_token")
+    );
+    let long = "x".repeat(65 * 1024);
+    let answer = world.post_form("/bare", &[("code", &long)]).await;
+    assert_eq!(answer.status, 413, "{answer:?}");
+    assert_eq!(world.entra.requests_to(Endpoint::Token).len(), 1);
+}
