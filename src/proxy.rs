@@ -12,6 +12,7 @@ mod call;
 mod exchange;
 mod failure;
 mod forward;
+mod hint;
 mod jsonrpc;
 mod leg;
 mod mcp;
@@ -209,7 +210,7 @@ impl Proxy {
                                 .await?
                         }
                     };
-                    let reply = exchange::run(exchange, form).await?;
+                    let reply = exchange::run(exchange, form, call.later()).await?;
                     return answer::reply(session, call, reply).await;
                 }
             }
