@@ -5,6 +5,7 @@
 
 mod build;
 mod routes;
+mod status;
 
 use std::{
     io,
@@ -31,6 +32,8 @@ use crate::{
     telemetry::metrics::Metrics,
     upstream::Pool,
 };
+
+pub use status::open_files_limit;
 
 /// The most connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 256;
@@ -101,9 +104,11 @@ impl Server {
             tasks.spawn(async move { keys.run(stopped).await });
         }
         let admin_address = admin.address();
+        let (metrics, pools) = (Arc::clone(&self.metrics), self.pools.clone());
+        let status = Box::new(move || status::of(&metrics, &pools, status::now()));
         let app = Arc::new(Admin::new(
             Arc::clone(&self.metrics),
-            self.pools.clone(),
+            status,
             Arc::clone(&draining),
         ));
         let metrics = Arc::clone(&self.metrics);
