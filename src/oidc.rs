@@ -16,6 +16,16 @@ pub use denied::Denied;
 pub use source::{KeySource, Timing};
 pub use verifier::Verifier;
 
+/// Returns how many keys of a key set could verify a token.
+///
+/// # Errors
+/// Why the document is no key set, as a sentence.
+pub fn usable_keys(document: &[u8]) -> Result<usize, String> {
+    keys::KeySet::parse(document)
+        .map(|set| set.len())
+        .map_err(|error| error.to_string())
+}
+
 /// What a token must say to be one of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
