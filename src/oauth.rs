@@ -7,6 +7,6 @@ mod entra;
 mod metadata;
 mod plain;
 
-pub use entra::{Endpoints, Settings as Entra};
+pub use entra::{Endpoints, Settings as Entra, errors as aadsts};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};

@@ -12,6 +12,7 @@ mod call;
 mod exchange;
 mod failure;
 mod forward;
+mod hint;
 mod jsonrpc;
 mod leg;
 mod mcp;
@@ -206,7 +207,7 @@ impl Proxy {
                         Some(form) => form,
                         None => body::gather(session, exchange::FORM_LIMIT, &call.snapshot).await?,
                     };
-                    let reply = exchange::run(exchange, form).await?;
+                    let reply = exchange::run(exchange, form, call.later()).await?;
                     return answer::reply(session, call, reply).await;
                 }
             }

@@ -7,6 +7,7 @@ mod build;
 mod machine;
 mod memory;
 mod routes;
+mod status;
 
 use std::{
     io,
@@ -134,9 +135,11 @@ impl Server {
             tasks.spawn(async move { keys.run(stopped).await });
         }
         let admin_address = admin.address();
+        let (metrics, pools) = (Arc::clone(&self.metrics), self.pools.clone());
+        let status = Box::new(move || status::of(&metrics, &pools, status::now()));
         let app = Arc::new(Admin::new(
             Arc::clone(&self.metrics),
-            self.pools.clone(),
+            status,
             Arc::clone(&draining),
         ));
         let metrics = Arc::clone(&self.metrics);

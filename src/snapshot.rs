@@ -17,7 +17,7 @@ use crate::{
     ingress::{ClientAddress, Limits, Pressure},
     oidc::Verifier,
     router::{Allow, Router},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, provider_errors::ProviderErrors},
     upstream::Pool,
 };
 
@@ -114,6 +114,8 @@ pub struct Exchange {
     pub response_limit: usize,
     /// Counted by `outcome`.
     pub outcomes: IntCounterVec,
+    /// What it refused.
+    pub errors: ProviderErrors,
 }
 
 /// The metrics of a route. A series is made when it first has something to say, then kept: most

@@ -4,6 +4,8 @@
 //! an administrator on `prompt=consent`, and gives an access token that is meant for Graph. Each
 //! of these is cured by a filter; this file only says which filters stand where.
 
+pub mod errors;
+
 use serde::{Deserialize, Deserializer, de};
 
 use super::{

@@ -92,6 +92,7 @@ impl Parts<'_> {
                 timeout: exchange.timeout.0,
                 response_limit: exchange.response_limit.0,
                 outcomes: self.metrics.token_exchanges.clone(),
+                errors: self.metrics.provider_errors.clone(),
             })),
         })
     }

@@ -8,7 +8,10 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
-use super::names::{self, Name};
+use super::{
+    names::{self, Name},
+    provider_errors::ProviderErrors,
+};
 
 /// Latency buckets in seconds: a refusal takes microseconds, a tool call minutes.
 const BUCKETS: &[f64] = &[
@@ -42,6 +45,8 @@ pub struct Metrics {
     pub upstream_failures: IntCounterVec,
     /// By `outcome`.
     pub token_exchanges: IntCounterVec,
+    /// By `aadsts`, with when each was seen last.
+    pub provider_errors: ProviderErrors,
     /// By `outcome`.
     pub key_set_fetches: IntCounterVec,
     /// No labels.
@@ -99,6 +104,11 @@ impl Metrics {
                 &[names::UPSTREAM, names::REASON],
             ),
             token_exchanges: counter(r, &names::TOKEN_EXCHANGES, &[names::OUTCOME]),
+            provider_errors: ProviderErrors::new(counter(
+                r,
+                &names::PROVIDER_ERRORS,
+                &[names::AADSTS],
+            )),
             key_set_fetches: counter(r, &names::KEY_SET_FETCHES, &[names::OUTCOME]),
             key_set_fetched: registered(r, IntGauge::with_opts(opts(&names::KEY_SET_FETCHED))),
             token_verdicts: counter(r, &names::TOKEN_VERDICTS, &[names::REASON]),

@@ -26,6 +26,8 @@ pub const BACKEND: &str = "backend";
 pub const REASON: &str = "reason";
 /// How it ended: one of a closed set.
 pub const OUTCOME: &str = "outcome";
+/// The number of an error of Entra's, of those that are explained; `other` for the rest.
+pub const AADSTS: &str = "aadsts";
 /// The address of a listener as configured.
 pub const LISTENER: &str = "listener";
 /// The first name of a certificate.
@@ -87,6 +89,11 @@ pub const UPSTREAM_FAILURES: Name = name(
 pub const TOKEN_EXCHANGES: Name = name(
     "gateway_token_exchanges_total",
     "Token requests sent to the authorization server, by outcome.",
+);
+/// Refusals of the authorization server.
+pub const PROVIDER_ERRORS: Name = name(
+    "gateway_provider_errors_total",
+    "Errors that Entra ID answered with, by number.",
 );
 /// Key set fetches.
 pub const KEY_SET_FETCHES: Name = name(
