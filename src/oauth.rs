@@ -9,6 +9,6 @@ mod metadata;
 mod plain;
 
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
-pub use entra::{Endpoints, Settings as Entra};
+pub use entra::{Authority, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};
