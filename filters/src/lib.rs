@@ -15,6 +15,7 @@ mod cors;
 mod filter;
 mod form;
 mod form_to_query;
+mod identity;
 mod page;
 mod pairs;
 mod problem;
@@ -38,8 +39,9 @@ mod testing;
 
 pub use catalog::{BuildError, Catalog, Entry, FilterConfig};
 pub use filter::{
-    BodyPlan, Context, Edits, Filter, HeaderEdit, Identity, Refusal, Response, ResponseEdits,
-    Transform, Verdict,
+    BodyPlan, Context, Edits, Filter, HeaderEdit, Refusal, Response, ResponseEdits, Transform,
+    Verdict,
 };
+pub use identity::{Groups, Identity};
 pub use problem::Problem;
 pub use redirect_uri::{Preset, RedirectUris};

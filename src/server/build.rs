@@ -205,8 +205,9 @@ fn verifier(
         .map_err(|error| vec![Problem::new("", error.to_string())])?;
     let issuer = Issuer {
         issuer: identity.issuer.clone(),
+        v1_issuer: identity.v1_issuer.clone(),
         audiences: identity.audiences.clone(),
-        tenant: Some(identity.tenant.clone()),
+        tenants: identity.tenants(),
     };
     let keys = KeySource::new(jwks, egress, metrics);
     let verifier = Verifier::new(issuer, keys.clone(), metrics);
