@@ -16,7 +16,8 @@ use crate::{
     listener::{self, Listener, Serve},
     oidc::{Issuer, KeySource, Verifier},
     proxy::Proxy,
-    session::{Sealer, load_or_create},
+    seal::load_or_create,
+    session::Sealer,
     telemetry::{access, metrics::Metrics},
     upstream::Pool,
 };
