@@ -14,7 +14,7 @@ use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
     egress::{Egress, Target},
-    ingress::{ClientAddress, Limits},
+    ingress::{ClientAddress, Limits, Pressure},
     oidc::Verifier,
     router::{Allow, Router},
     telemetry::{metrics::Metrics, provider_errors::ProviderErrors},
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub unrouted: RouteMetrics,
     /// What clients may take.
     pub limits: Arc<Limits>,
+    /// Whether there is memory for new requests.
+    pub pressure: Arc<Pressure>,
     /// Who says whose requests they bring.
     pub client_address: Option<ClientAddress>,
     /// The host of the public URL.

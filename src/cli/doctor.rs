@@ -30,6 +30,7 @@ use crate::{
     config::{self, Environment, Gateway, Loaded, Problems, Step},
     egress::{self, Egress},
     oauth::Entra,
+    server::raise_files,
 };
 
 use ask::Ask;
@@ -53,6 +54,8 @@ pub(super) fn main(file: &Path, env: Environment<'_>, catalog: &Catalog, form: F
         Ok(runtime) => runtime,
         Err(error) => return fail(&format_args!("the runtime cannot be started: {error}\n")),
     };
+    // As `run` does, so that the limit that is judged is the one that a gateway would have.
+    raise_files();
     let now = super::unix_now();
     let (mut out, mut err) = (io::stdout(), io::stderr());
     match runtime.block_on(run(file, env, catalog, now, form, &mut out, &mut err)) {
@@ -205,8 +208,7 @@ impl Patient<'_> {
     async fn edge(&self, report: &mut Report<'_>, now: i64) -> io::Result<()> {
         let gateway = self.gateway;
         report.begin("the gateway that runs")?;
-        let connections = gateway.limits.connections;
-        report.take(running::look(&self.ask, gateway.admin.address, connections).await)?;
+        report.take(running::look(&self.ask, gateway.admin.address, &gateway.limits).await)?;
         report.begin("the public URL")?;
         match egress::roots(gateway.egress.ca_file.as_deref()) {
             Ok(roots) => report.take(edge::certificates(

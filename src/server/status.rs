@@ -11,6 +11,7 @@ use std::{
 use prometheus::{core::Collector, proto::MetricFamily};
 use serde_json::{Value, json};
 
+use super::Machine;
 use crate::{
     oauth::aadsts,
     telemetry::{
@@ -44,7 +45,7 @@ pub(super) fn of(
             }),
         ),
         ("certificates", json!(certificates(metrics, now))),
-        ("open_files_limit", json!(open_files_limit())),
+        ("open_files_limit", json!(Machine::read().files)),
         ("upstreams", Value::Object(upstreams)),
     ];
     parts
@@ -102,23 +103,6 @@ fn certificates(metrics: &Metrics, now: u64) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// How many files and connections this process may have open; nothing where that cannot be read.
-#[must_use]
-pub fn open_files_limit() -> Option<u64> {
-    soft_limit(&std::fs::read_to_string("/proc/self/limits").ok()?)
-}
-
-/// Reads the soft limit on open files from `/proc/PID/limits`.
-fn soft_limit(limits: &str) -> Option<u64> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_whitespace().next()? {
-        "unlimited" => Some(u64::MAX),
-        number => number.parse().ok(),
-    }
-}
-
 fn time(seconds: u64) -> String {
     UNIX_EPOCH
         .checked_add(Duration::from_secs(seconds))
@@ -170,16 +154,5 @@ mod tests {
     fn without_keys_there_is_nothing_to_be_old() {
         assert_eq!(keys(0, 5), Value::Null);
         assert_eq!(keys(-1, 5), Value::Null);
-    }
-
-    #[test]
-    fn the_limit_on_open_files_is_read() {
-        let line = |limit: &str| {
-            format!("Max processes  1 1 p\nMax open files            {limit} 524288 files\n")
-        };
-        assert_eq!(soft_limit(&line("1024")), Some(1024));
-        assert_eq!(soft_limit(&line("unlimited")), Some(u64::MAX));
-        assert_eq!(soft_limit("Max processes 1"), None);
-        assert!(open_files_limit().is_none_or(|limit| limit > 0));
     }
 }

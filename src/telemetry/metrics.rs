@@ -55,6 +55,12 @@ pub struct Metrics {
     pub token_verdicts: IntCounterVec,
     /// By `certificate`.
     pub certificate_not_after: GaugeVec,
+    /// No labels.
+    pub memory_held: IntGauge,
+    /// No labels.
+    pub memory_mark: IntGauge,
+    /// No labels.
+    pub memory_refusing: IntGauge,
 }
 
 impl Metrics {
@@ -110,6 +116,9 @@ impl Metrics {
                 r,
                 GaugeVec::new(opts(&names::CERTIFICATE_NOT_AFTER), &[names::CERTIFICATE]),
             ),
+            memory_held: registered(r, IntGauge::with_opts(opts(&names::MEMORY_HELD))),
+            memory_mark: registered(r, IntGauge::with_opts(opts(&names::MEMORY_MARK))),
+            memory_refusing: registered(r, IntGauge::with_opts(opts(&names::MEMORY_REFUSING))),
             registry,
         }
     }

@@ -115,6 +115,21 @@ pub const CERTIFICATE_NOT_AFTER: Name = name(
     "gateway_certificate_not_after_timestamp_seconds",
     "When the listener's certificate expires, in Unix time.",
 );
+/// Memory held.
+pub const MEMORY_HELD: Name = name(
+    "gateway_memory_held_bytes",
+    "Resident memory of the process, without pages of files.",
+);
+/// Memory mark.
+pub const MEMORY_MARK: Name = name(
+    "gateway_memory_mark_bytes",
+    "Above so much resident memory new work is refused; 0 when nothing is guarded.",
+);
+/// Memory refusals.
+pub const MEMORY_REFUSING: Name = name(
+    "gateway_memory_refusing",
+    "1 while new connections and requests are refused for want of memory.",
+);
 /// Build information.
 pub const BUILD_INFO: Name = name(
     "gateway_build_info",

@@ -7,7 +7,11 @@ mod answers;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod forwarding;
+#[cfg(test)]
+mod hints;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(super) async fn discovery(
     endpoints: &Endpoints,
     now: impl Fn() -> i64,
 ) -> (Finding, Option<Finding>) {
-    let url = format!("{}/.well-known/openid-configuration", endpoints.issuer);
+    let url = document_url(endpoints);
     match ask.get(&url).await {
         Ok(answer) => {
             let clock = judge_clock(answer.headers(), now());
@@ -39,6 +39,15 @@ pub(super) async fn keys(ask: &Ask, endpoints: &Endpoints) -> Finding {
     match ask.get(url).await {
         Ok(answer) => judge_keys(url, &answer),
         Err(why) => unreachable(KEYS, url, &why),
+    }
+}
+
+/// Returns where the document is: beside the keys, whatever the issuer is called.
+fn document_url(endpoints: &Endpoints) -> String {
+    let base = endpoints.jwks.strip_suffix("/discovery/v2.0/keys");
+    match base {
+        Some(base) => format!("{base}/v2.0/.well-known/openid-configuration"),
+        None => format!("{}/.well-known/openid-configuration", endpoints.issuer),
     }
 }
 
@@ -165,7 +174,10 @@ mod tests {
             issuer: at("v2.0"),
             authorize: at("authorize"),
             token: at("token"),
-            jwks: at("keys"),
+            jwks: at("discovery/v2.0/keys"),
+            v1_issuer: at("v1"),
+            token_of_tenant: at("token"),
+            graph: at("graph"),
         }
     }
 
@@ -195,6 +207,15 @@ mod tests {
         );
         let moved = document("https://login.test/t/v2.0").replace("t/token", "u/token");
         check(200, moved, "the token endpoint of the document is");
+    }
+
+    #[test]
+    fn the_document_is_beside_the_keys() {
+        let url = document_url(&endpoints());
+        assert_eq!(
+            url,
+            "https://login.test/t/v2.0/.well-known/openid-configuration"
+        );
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
+use mcp_gateway_filters::Problem;
+
 use super::finding::Finding;
-use crate::config::Gateway;
+use crate::{config::Gateway, ingress::Limits, server::Machine};
 
 const FILES: &str = "permissions";
 const LIMIT: &str = "open files";
@@ -70,31 +72,20 @@ pub(super) enum Of {
     Shell,
 }
 
-/// Judges a limit on open files against the connections that listeners take.
-///
-/// A client's connection and that to its workload are two.
-pub(super) fn judge_limit(limit: Option<u64>, of: Of, connections: usize) -> Finding {
-    let Some(limit) = limit else {
-        return Finding::skipped(LIMIT, "the limit of this process cannot be read");
-    };
-    let needed = u64::try_from(connections)
-        .unwrap_or(u64::MAX)
-        .saturating_mul(2)
-        .saturating_add(256);
+/// Judges the limit on open files against the connections that listeners take.
+pub(super) fn judge_limit(machine: &Machine, of: Of, limits: &Limits) -> Finding {
     let whose = match of {
         Of::Gateway => "the gateway that runs",
-        Of::Shell => "this shell",
+        Of::Shell => "a gateway started from this shell",
     };
-    if limit >= needed {
-        return Finding::ok(
-            LIMIT,
-            format!("{whose} may have {limit} open, {needed} are needed"),
-        );
-    }
-    let what = format!(
-        "{whose} may have {limit} open, and `limits.connections` of {connections} needs {needed}"
-    );
-    let fix = "raise `LimitNOFILE=` in the unit, or `ulimit -n`; or lower `limits.connections`";
+    let about = |problem: &Problem| problem.at == "limits.connections";
+    let problems = machine.problems().into_iter().chain(machine.notes(limits));
+    let Some(Problem { what, help, .. }) = problems.into_iter().find(about) else {
+        let connections = machine.connections(limits);
+        return Finding::ok(LIMIT, format!("{whose} takes {connections} connections"));
+    };
+    let what = format!("{whose}: {what}");
+    let fix = help.unwrap_or_default();
     match of {
         Of::Gateway => Finding::wrong(LIMIT, what, fix),
         Of::Shell => Finding::note(LIMIT, what).fix(fix),
@@ -123,10 +114,19 @@ mod tests {
 
     #[test]
     fn only_the_limit_of_the_gateway_itself_can_be_wrong() {
-        let verdict = |limit, of| judge_limit(Some(limit), of, 100).verdict;
-        assert_eq!(verdict(455, Of::Gateway), Verdict::Wrong);
-        assert_eq!(verdict(456, Of::Gateway), Verdict::Ok);
-        assert_eq!(verdict(455, Of::Shell), Verdict::Note);
-        assert_eq!(judge_limit(None, Of::Shell, 1).verdict, Verdict::Skipped);
+        let limits = Limits {
+            connections: Some(10_000),
+            ..Limits::default()
+        };
+        let verdict = |files, of| {
+            let machine = Machine {
+                files: Some(files),
+                memory: None,
+            };
+            judge_limit(&machine, of, &limits).verdict
+        };
+        assert_eq!(verdict(1024, Of::Gateway), Verdict::Wrong);
+        assert_eq!(verdict(1024, Of::Shell), Verdict::Note);
+        assert_eq!(verdict(65_536, Of::Gateway), Verdict::Ok);
     }
 }

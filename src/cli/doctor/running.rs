@@ -5,18 +5,13 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use super::{ask::Ask, finding::Finding, host};
+use crate::{ingress::Limits, server::Machine};
 
 const RUNNING: &str = "running";
 
 /// Asks the admin listener.
-pub(super) async fn look(ask: &Ask, admin: SocketAddr, connections: usize) -> Vec<Finding> {
-    let own = || {
-        host::judge_limit(
-            crate::server::open_files_limit(),
-            host::Of::Shell,
-            connections,
-        )
-    };
+pub(super) async fn look(ask: &Ask, admin: SocketAddr, limits: &Limits) -> Vec<Finding> {
+    let own = || host::judge_limit(&Machine::read(), host::Of::Shell, limits);
     if !admin.ip().is_loopback() || admin.port() == 0 {
         let why = format!("the admin listener `{admin}` is not on a port of loopback");
         return vec![Finding::skipped(RUNNING, why), own()];
@@ -25,7 +20,7 @@ pub(super) async fn look(ask: &Ask, admin: SocketAddr, connections: usize) -> Ve
     let status = ask.get(&url).await.ok();
     let status = status.and_then(|answer| serde_json::from_slice::<Value>(answer.body()).ok());
     match status {
-        Some(status) if status.get("version").is_some() => judge(&status, connections),
+        Some(status) if status.get("version").is_some() => judge(&status, limits),
         _ => vec![
             Finding::skipped(RUNNING, format!("no gateway answers on `{url}`")),
             own(),
@@ -33,7 +28,7 @@ pub(super) async fn look(ask: &Ask, admin: SocketAddr, connections: usize) -> Ve
     }
 }
 
-fn judge(status: &Value, connections: usize) -> Vec<Finding> {
+fn judge(status: &Value, limits: &Limits) -> Vec<Finding> {
     let version = status["version"].as_str().unwrap_or_default();
     let server = &status["authorization_server"];
     let mut found = vec![];
@@ -63,8 +58,12 @@ fn judge(status: &Value, connections: usize) -> Vec<Finding> {
             found.push(Finding::wrong(RUNNING, what, text("remedy")));
         }
     }
-    let limit = status["open_files_limit"].as_u64();
-    found.push(host::judge_limit(limit, host::Of::Gateway, connections));
+    let files = status["open_files_limit"].as_u64();
+    let machine = Machine {
+        files: files.map(|files| usize::try_from(files).unwrap_or(usize::MAX)),
+        memory: None,
+    };
+    found.push(host::judge_limit(&machine, host::Of::Gateway, limits));
     found
 }
 
@@ -85,7 +84,7 @@ mod tests {
                 { "code": "other", "count": 1 },
             ]},
         });
-        let found = judge(&status, 100);
+        let found = judge(&status, &Limits::default());
         let wrong: Vec<_> = found.iter().filter(|one| one.is_wrong()).collect();
         assert_eq!(wrong.len(), 1);
         assert_eq!(
@@ -93,6 +92,9 @@ mod tests {
             "since it started Entra answered AADSTS90009 2 times, last at t: m"
         );
         assert_eq!(wrong[0].fix.as_deref(), Some("r"));
-        assert_eq!(judge(&json!({"version": "0"}), 1)[0].verdict, Verdict::Note);
+        assert_eq!(
+            judge(&json!({"version": "0"}), &Limits::default())[0].verdict,
+            Verdict::Note
+        );
     }
 }
