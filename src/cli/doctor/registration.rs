@@ -263,7 +263,7 @@ fn judge_client(code: Option<u32>) -> Finding {
         // The code that never was, in the ways in which Entra says it.
         Some(9_002_313 | 70_000 | 70_008 | 54_005 | 700_005) => Finding::ok(
             CLIENT,
-            "Entra takes token requests of this application without a secret",
+            "Entra finds fault with the made-up code only, and asks for no secret",
         ),
         Some(code) => refused(CLIENT, code),
         None => Finding::note(CLIENT, "Entra's token endpoint does not say what it thinks"),
