@@ -1,0 +1,524 @@
+//! The 100× rule of SECURITY.md: whatever bytes come, a request takes at most a hundred times the
+//! CPU time of a plain one, and at most 100 bytes of memory for each of its bytes and 64 KiB.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    gateway::{Gateway, alone},
+    http2::{
+        self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Method, PING, RST_STREAM,
+        SETTINGS, frame,
+    },
+    world::PATIENCE,
+};
+
+/// The rule.
+const TIMES: u32 = 100;
+/// The rule, for the memory of a request besides.
+const BASE: usize = 64 * 1024;
+/// What is sent is at most as long as the longest head.
+const LONGEST: usize = 64 * 1024;
+/// How often plain requests are measured: the clock of CPU time ticks every 10 ms.
+const PLAIN: u32 = 400;
+/// The same for each input of the table.
+const EACH: u32 = 10;
+
+/// Over which listener bytes are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Plain,
+    Http2,
+}
+
+/// Sends bytes on a connection of their own and waits for its end.
+async fn send(gateway: &Gateway, over: Over, bytes: &[u8]) {
+    match over {
+        Over::Plain => play(gateway.connect().await, bytes).await,
+        Over::Http2 => play(gateway.connect_tls("h2").await, bytes).await,
+    }
+}
+
+async fn play(stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) {
+    let (mut read, mut write) = tokio::io::split(stream);
+    let write = async {
+        // The gateway may have had enough before.
+        let _ = write.write_all(bytes).await;
+        let _ = write.shutdown().await;
+    };
+    let read = async {
+        let mut nowhere = tokio::io::sink();
+        let _ = timeout(PATIENCE, tokio::io::copy(&mut read, &mut nowhere)).await;
+    };
+    tokio::join!(write, read);
+}
+
+/// The CPU time that each of so many connections took.
+async fn cost(gateway: &Gateway, over: Over, bytes: &[u8], times: u32) -> Duration {
+    let before = gateway.cpu();
+    for _ in 0..times {
+        send(gateway, over, bytes).await;
+    }
+    while gateway.connections() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    (gateway.cpu() - before) / times
+}
+
+fn post(path: &str, kind: &str, more: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn get(target: &str, fields: &str) -> Vec<u8> {
+    let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}Connection: close\r\n\r\n");
+    head.into_bytes()
+}
+
+/// Inputs by what is wrong with them, each one request.
+fn http1(token: &str) -> Vec<(&'static str, Vec<u8>)> {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    const JSON: &str = "application/json";
+    let full = |bytes: &[u8]| bytes.repeat(LONGEST / bytes.len());
+    let started = |bytes: &[u8]| [b"GET / HTTP/1.1\r\nHost: a\r\n", &full(bytes)[..]].concat();
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let segment = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let deep = [&b"{\"a\":".repeat(2000)[..], b"1", &b"}".repeat(2000)[..]].concat();
+    let (header, rest) = token.split_once('.').unwrap();
+    let signed = bearer(token);
+    let rpc = |body: &[u8]| post("/mcp", JSON, &signed, body);
+    let chunks = |piece: &str| {
+        let head =
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+        format!("{head}{}0\r\n\r\n", piece.repeat(50_000 / piece.len())).into_bytes()
+    };
+    vec![
+        ("nothing but zeros", full(b"\0")),
+        ("nothing but letters", full(b"a")),
+        ("nothing but line ends", full(b"\r\n")),
+        ("nothing but line feeds", full(b"\n")),
+        ("nothing but returns", full(b"\r")),
+        (
+            "a TLS hello",
+            [b"\x16\x03\x01\x02\x00\x01", &full(b"a")[..]].concat(),
+        ),
+        ("an HTTP/2 preface", http2::preface()),
+        ("an endless field", started(b"a")),
+        ("endless fields", started(b"a: b\r\n")),
+        ("endless folds", started(b"\r\n ")),
+        ("almost ends", started(b"\r\n\r")),
+        (
+            "fields that are long",
+            get("/", &format!("a: {}\r\n", "b".repeat(16_000)).repeat(3)),
+        ),
+        ("fields that are many", get("/", &"a: b\r\n".repeat(97))),
+        (
+            "lists of connection options",
+            get("/", &format!("Connection: {}\r\n", "a,".repeat(8000))),
+        ),
+        (
+            "addresses of proxies",
+            get(
+                "/",
+                &format!("X-Forwarded-For: {}\r\n", "1.1.1.1,".repeat(2000)),
+            ),
+        ),
+        ("a long path", get(&"/a".repeat(4000), "")),
+        ("a path of dots", get(&"/..".repeat(2600), "")),
+        (
+            "an encoded path",
+            get(&format!("/{}", "%41".repeat(2600)), ""),
+        ),
+        (
+            "a query of pairs",
+            get(&format!("/oauth2/authorize?{}", "a&".repeat(4000)), ""),
+        ),
+        (
+            "a query of escapes",
+            get(&format!("/oauth2/authorize?a={}", "%25".repeat(2600)), ""),
+        ),
+        (
+            "a form of pairs",
+            post("/oauth2/token", FORM, "", &b"a&".repeat(30_000)),
+        ),
+        (
+            "a form of escapes",
+            post("/oauth2/token", FORM, "", &b"%41".repeat(20_000)),
+        ),
+        (
+            "a form to authorize",
+            post("/oauth2/authorize", FORM, "", &b"a=%20&".repeat(10_000)),
+        ),
+        (
+            "deep JSON to register",
+            post("/register", JSON, "", &b"[".repeat(16_000)),
+        ),
+        ("long JSON to register", {
+            let uris = vec!["\"http://127.0.0.1/a\""; 700].join(",");
+            let body = format!("{{\"redirect_uris\":[{uris}]}}");
+            post("/register", JSON, "", body.as_bytes())
+        }),
+        ("JSON of escapes to register", {
+            let body = format!("{{\"client_name\":\"{}\"}}", "\\u0041".repeat(2600));
+            post("/register", JSON, "", body.as_bytes())
+        }),
+        ("chunks of one byte", chunks("1\r\na\r\n")),
+        ("chunks with extensions", chunks("1;a=b\r\na\r\n")),
+        (
+            "a token of letters",
+            get("/mcp", &bearer(&"a".repeat(15_000))),
+        ),
+        ("a token of dots", get("/mcp", &bearer(&".".repeat(15_000)))),
+        (
+            "a token with a deep header",
+            get(
+                "/mcp",
+                &bearer(&format!("{}.a.a", segment(&deep[..11_000]))),
+            ),
+        ),
+        (
+            "a token with another key",
+            get(
+                "/mcp",
+                &bearer(&format!(
+                    "{}.{rest}",
+                    segment(b"{\"alg\":\"RS256\",\"kid\":\"nobody\"}")
+                )),
+            ),
+        ),
+        (
+            "a token with another signature",
+            get("/mcp", &bearer(&format!("{}A", &token[..token.len() - 1]))),
+        ),
+        (
+            "a token with a long claim",
+            get(
+                "/mcp",
+                &bearer(&format!(
+                    "{header}.{}.{}",
+                    segment(&[b'['; 10_000]),
+                    segment(&[1; 256])
+                )),
+            ),
+        ),
+        ("a message that is deep", rpc(&b"[".repeat(60_000))),
+        (
+            "a message of objects",
+            rpc(&[&b"{\"a\":".repeat(9000)[..], b"1", &b"}".repeat(9000)[..]].concat()),
+        ),
+        ("a message of members", {
+            let members: Vec<String> = (0..6000).map(|n| format!("\"{n}\":{n}")).collect();
+            rpc(format!("{{{}}}", members.join(",")).as_bytes())
+        }),
+        (
+            "a message with a long number",
+            rpc(format!("{{\"id\":{}}}", "9".repeat(60_000)).as_bytes()),
+        ),
+        ("a session id of anybody", {
+            let more = format!("{signed}Mcp-Session-Id: {}\r\n", "a".repeat(1000));
+            post("/mcp", JSON, &more, b"{\"method\":\"ping\",\"id\":1}")
+        }),
+    ]
+}
+
+fn http2_inputs() -> Vec<(&'static str, Vec<u8>)> {
+    let get = http2::request(Method::Get, "/");
+    let with = |frames: Vec<u8>| [http2::preface(), frames].concat();
+    let full = |frame: Vec<u8>| with(frame.repeat(LONGEST / frame.len()));
+    vec![
+        (
+            "a bomb",
+            with(frame(HEADERS, END_HEADERS | END_STREAM, 1, &http2::bomb())),
+        ),
+        ("a block in pieces", {
+            let mut frames = frame(HEADERS, END_STREAM, 1, &get);
+            frames.extend(frame(CONTINUATION, 0, 1, b"").repeat(7000));
+            with(frames)
+        }),
+        ("settings", full(frame(SETTINGS, 0, 0, &[]))),
+        (
+            "settings that change",
+            full(frame(
+                SETTINGS,
+                0,
+                0,
+                &[0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 16, 0],
+            )),
+        ),
+        ("pings", full(frame(PING, 0, 0, &[0; 8]))),
+        ("priorities", full(frame(2, 0, 1, &[0, 0, 0, 0, 1]))),
+        ("window updates", full(frame(8, 0, 0, &[0, 0, 0, 1]))),
+        ("frames of unknown kinds", full(frame(99, 0, 0, &[]))),
+        ("resets", {
+            let mut frames = vec![];
+            for stream in (1..2000).step_by(2) {
+                frames.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &get));
+                frames.extend(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+            }
+            with(frames)
+        }),
+        ("empty data", {
+            let mut frames = frame(HEADERS, END_HEADERS, 1, &http2::request(Method::Post, "/"));
+            frames.extend(frame(DATA, 0, 1, &[]).repeat(7000));
+            with(frames)
+        }),
+        ("zeros", full(vec![0; 9])),
+    ]
+}
+
+/// Bytes that nobody thought of: noise, and requests with noise in them.
+fn arbitrary() -> impl Strategy<Value = Vec<u8>> {
+    let noise = || prop::collection::vec(any::<u8>(), 0..8192);
+    let piece = prop_oneof![
+        Just(b"GET / HTTP/1.1\r\n".to_vec()),
+        Just(b"POST /mcp HTTP/1.1\r\n".to_vec()),
+        Just(b"Host: a\r\n".to_vec()),
+        Just(b"Content-Length: 9\r\n".to_vec()),
+        Just(b"Transfer-Encoding: chunked\r\n".to_vec()),
+        Just(b"Authorization: Bearer a.b.c\r\n".to_vec()),
+        Just(b"\r\n".to_vec()),
+        Just(b"5\r\nhello\r\n0\r\n\r\n".to_vec()),
+        Just(http2::preface()),
+        prop::collection::vec(any::<u8>(), 0..64),
+    ];
+    let pieces = prop::collection::vec(piece, 1..40);
+    let cut = (0_u8..9, any::<prop::sample::Index>(), any::<u8>());
+    prop_oneof![
+        noise(),
+        (pieces, cut).prop_map(|(pieces, (at, index, byte))| {
+            let mut bytes = pieces.concat();
+            if at > 0 && !bytes.is_empty() {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+            bytes
+        }),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_takes_a_hundred_times_the_cpu_time_of_a_plain_one() {
+    let _alone = alone().await;
+    let gateway = Gateway::start("{ head_timeout: 5s }").await;
+    let token = gateway.entra.token("alice").build();
+    let stream = frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        1,
+        &http2::request(Method::Get, "/health"),
+    );
+    let plain2 = [http2::preface(), stream].concat();
+    let plain1 = get("/health", "");
+    let mut worst = (0, "");
+    for (over, plain, inputs) in [
+        (Over::Plain, plain1, http1(&token)),
+        (Over::Http2, plain2, http2_inputs()),
+    ] {
+        cost(&gateway, over, &plain, 20).await;
+        let usual = cost(&gateway, over, &plain, PLAIN).await;
+        assert!(!usual.is_zero());
+        let mut arbitraries = vec![];
+        let mut runner = TestRunner::default();
+        for _ in 0..100 {
+            let bytes = arbitrary().new_tree(&mut runner).unwrap().current();
+            arbitraries.push(match over {
+                Over::Plain => bytes,
+                Over::Http2 => [http2::preface(), bytes].concat(),
+            });
+        }
+        let named = inputs
+            .into_iter()
+            .chain(arbitraries.into_iter().map(|bytes| ("", bytes)));
+        for (name, bytes) in named {
+            assert!(bytes.len() <= LONGEST + 1024, "{name}: {}", bytes.len());
+            let times = if name.is_empty() { 1 } else { EACH };
+            let taken = cost(&gateway, over, &bytes, times).await;
+            // What one tick of the clock hides.
+            let most = usual * TIMES + Duration::from_millis(10);
+            assert!(
+                taken <= most,
+                "{over:?}, {name}: {taken:?} instead of {usual:?}: {}",
+                bytes.escape_ascii()
+            );
+            if !name.is_empty() {
+                let ratio = taken.as_micros() / usual.as_micros();
+                println!("{over:?}, {name}: {} bytes, {ratio} times", bytes.len());
+                worst = worst.max((ratio, name));
+            }
+        }
+        println!("{over:?}: a plain request takes {usual:?}");
+    }
+    println!("at most {} times: {}", worst.0, worst.1);
+}
+
+/// A request that is held open, and how many of them one connection makes.
+struct Held {
+    name: &'static str,
+    over: Over,
+    bytes: Vec<u8>,
+    requests: usize,
+}
+
+fn held() -> Vec<Held> {
+    let head = |length: usize| {
+        let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nA: ".to_vec();
+        head.resize(length, b'a');
+        head
+    };
+    let started = |path: &str, length: &str, body: &[u8]| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n");
+        [head.as_bytes(), body].concat()
+    };
+    let streams = |count: u32, path: &str| {
+        let get = http2::request(Method::Get, path);
+        let frames =
+            (0..count).flat_map(|n| frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &get));
+        http2::preface()
+            .into_iter()
+            .chain(frames)
+            .collect::<Vec<_>>()
+    };
+    let table = {
+        let mut block = http2::request(Method::Get, "/never");
+        // Three entries of 1,200 bytes for the table.
+        for name in b"abc" {
+            block.extend([0x40, 1, *name, 0x7f, 0xb1, 0x08]);
+            block.extend([b'b'; 1200]);
+        }
+        let frames = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block);
+        [http2::preface(), frames].concat()
+    };
+    let plain = |name, bytes| Held {
+        name,
+        over: Over::Plain,
+        bytes,
+        requests: 1,
+    };
+    let http2 = |name, bytes, requests| Held {
+        name,
+        over: Over::Http2,
+        bytes,
+        requests,
+    };
+    vec![
+        plain("nothing", vec![]),
+        plain("a byte", vec![b'G']),
+        plain("half a head", head(30_000)),
+        plain("most of a head", head(65_000)),
+        plain(
+            "an answer that never comes",
+            b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        plain(
+            "an answer that is not read",
+            b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        plain(
+            "a body",
+            started("/never", "Content-Length: 65000", &[b'a'; 60_000]),
+        ),
+        plain(
+            "a body of tiny chunks",
+            started(
+                "/never",
+                "Transfer-Encoding: chunked",
+                &b"1\r\na\r\n".repeat(10_000),
+            ),
+        ),
+        plain(
+            "a form",
+            started(
+                "/oauth2/token",
+                "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 65000",
+                &[b'a'; 60_000],
+            ),
+        ),
+        plain(
+            "requests ahead",
+            [
+                &b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+                &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000),
+            ]
+            .concat(),
+        ),
+        http2("nothing over TLS", vec![], 1),
+        http2("a preface", http2::preface(), 1),
+        http2("a stream", streams(1, "/never"), 1),
+        http2("a hundred streams", streams(100, "/never"), 100),
+        http2(
+            "a hundred answers that are not read",
+            streams(100, "/big"),
+            100,
+        ),
+        http2("a full table", table, 1),
+    ]
+}
+
+/// What each of many connections that are open at once takes of the gateway's memory, in bytes.
+async fn memory(held: &Held) -> usize {
+    let limits = "{ handshake_timeout: 5m, head_timeout: 5m, idle_timeout: 5m, write_timeout: 5m, body_grace: 5m }";
+    let gateway = Gateway::start(limits).await;
+    let count = (1600 / held.requests).clamp(16, 200);
+    let open = async |count| {
+        let mut open: Vec<Box<dyn Stream>> = vec![];
+        for _ in 0..count {
+            let mut stream: Box<dyn Stream> = match held.over {
+                Over::Plain => Box::new(gateway.connect().await),
+                Over::Http2 => Box::new(gateway.connect_tls("h2").await),
+            };
+            // What the gateway does not read stays in the kernel.
+            let _ = timeout(Duration::from_millis(500), stream.write_all(&held.bytes)).await;
+            let _ = stream.flush().await;
+            open.push(stream);
+        }
+        // Until it has done what it does with them.
+        let (mut last, mut same) = (0, 0);
+        while same < 6 {
+            sleep(Duration::from_millis(50)).await;
+            let now = gateway.memory();
+            same = if now.abs_diff(last) < 128 {
+                same + 1
+            } else {
+                0
+            };
+            last = now;
+        }
+        (open, last)
+    };
+    // What is allocated once is allocated now.
+    let (few, _) = open(8).await;
+    let before = gateway.memory();
+    let (many, after) = open(count).await;
+    drop((few, many));
+    after.saturating_sub(before) * 1024 / count
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_takes_more_memory_than_a_hundred_times_its_bytes() {
+    let _alone = alone().await;
+    for held in held() {
+        let taken = memory(&held).await;
+        let most = 100 * held.bytes.len() + BASE * held.requests;
+        println!(
+            "{}: {} bytes take {} KiB of at most {}",
+            held.name,
+            held.bytes.len(),
+            taken / 1024,
+            most / 1024
+        );
+        assert!(taken <= most, "{}: {taken} bytes", held.name);
+    }
+}
