@@ -38,8 +38,8 @@ mod testing;
 
 pub use catalog::{BuildError, Catalog, Entry, FilterConfig};
 pub use filter::{
-    BodyPlan, Context, Edits, Filter, HeaderEdit, Identity, Refusal, Response, ResponseEdits,
-    Transform, Verdict,
+    BodyPlan, Context, Edits, Filter, HeaderEdit, Identity, Refusal, RefusedByRedirect, Response,
+    ResponseEdits, Transform, Verdict,
 };
 pub use problem::Problem;
 pub use redirect_uri::{Preset, RedirectUris};

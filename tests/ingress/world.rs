@@ -91,7 +91,7 @@ impl Edge {
              sessions: {{ keys: [{{ env: SESSION_KEY }}] }}\n\
              upstreams: {{ judge: {{ backends: [\"{}\"], health_check: {{ path: /judge }} }} }}\n\
              routes:\n  - path: /*\n    filters: [{{ proxy: {{ upstream: judge }} }}]\n{sections}\n",
-            judge.address
+            judge.address()
         );
         let env = |name: &str| (name == "SESSION_KEY").then(|| STANDARD.encode([7; 32]));
         let loaded = config::parse("gateway.yaml", &text, &env, &Catalog::builtin())
