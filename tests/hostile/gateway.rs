@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use crate::world::{self, Judge};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-gateway");
-/// The unit of CPU time in `/proc` (proc_pid_stat(5)); 100 on every Linux that is not very old.
+/// The unit of CPU time in `/proc` (`proc_pid_stat(5)`); 100 on every Linux that is not very old.
 const TICKS: u64 = 100;
 
 /// Lets one test of this binary run at a time, and lets its clients be many.
@@ -144,6 +144,11 @@ impl Gateway {
         let fields = fields.split_whitespace().skip(14 - 3).take(2);
         let ticks: u64 = fields.map(|field| field.parse::<u64>().unwrap()).sum();
         Duration::from_millis(ticks * 1000 / TICKS)
+    }
+
+    /// The same since an earlier moment.
+    pub(crate) fn cpu_since(&self, earlier: Duration) -> Duration {
+        self.cpu().saturating_sub(earlier)
     }
 
     /// Asks for health on a connection of its own; returns how long that took.

@@ -44,13 +44,14 @@ pub(crate) enum Method {
     Post = 3,
 }
 
-/// A block of few bytes that decodes to 16,384 fields of 4,000 bytes: one is put into the table,
+/// A block of few bytes that decodes to 12,000 fields of 4,000 bytes: one is put into the table,
 /// the others point to it.
 pub(crate) fn bomb() -> Vec<u8> {
+    // The newest entry of the dynamic table (RFC 7541 §2.3.3).
+    const NEWEST: u8 = 0x3e;
     let mut block = request(Method::Get, "/");
     block.extend([0x40, 1, b'a', 0x7f, 0xa1, 0x1e]);
     block.extend([b'b'; 4000]);
-    // The newest entry of the dynamic table is 62.
-    block.extend([0x80 | 62; 12_000]);
+    block.extend(vec![0x80 | NEWEST; 12_000]);
     block
 }

@@ -14,6 +14,8 @@ mod gateway;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod inputs;
+#[cfg(test)]
 #[path = "../ingress/world.rs"]
 #[allow(
     dead_code,
