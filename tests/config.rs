@@ -79,6 +79,43 @@ fn an_mcp_route_authenticates_before_it_proxies() {
 }
 
 #[test]
+fn metadata_that_nobody_publishes_is_worth_a_note() {
+    let check = |route: &str, expect: bool| {
+        let text = format!(
+            "public_url: https://mcp.example.com
+listeners: [{{ address: '127.0.0.1:8080' }}]
+sessions: {{ state_directory: /tmp }}
+identity:
+  issuer: https://id.example.com
+  audiences: [a]
+  tenant: t
+  jwks_uri: https://id.example.com/keys
+  scopes: [openid]
+upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
+routes:
+  - {{ path: /mcp, mcp: {{ upstream: github }} }}
+{route}"
+        );
+        let notes = read(&text).unwrap().notes.to_string();
+        let note = "are sent to `https://mcp.example.com/.well-known/oauth-protected-resource/mcp`";
+        assert_eq!(notes.contains(note), expect, "{route}: {notes}");
+    };
+    check("", true);
+    let respond = "filters: [{ respond: { status: 200 } }]";
+    let path = "/.well-known/oauth-protected-resource";
+    check(&format!("  - {{ path: {path}/mcp, {respond} }}"), false);
+    check(&format!("  - {{ path: {path}/*, {respond} }}"), false);
+    check(&format!("  - {{ path: {path}, {respond} }}"), true);
+    assert!(
+        !read(SHIPPED)
+            .unwrap()
+            .notes
+            .to_string()
+            .contains("are sent to")
+    );
+}
+
+#[test]
 fn the_management_api_is_off_in_the_shipped_configuration() {
     let Loaded { gateway, .. } = read(SHIPPED).unwrap();
     assert!(gateway.routes.iter().all(|route| route.prefix().is_none()));

@@ -41,8 +41,8 @@ mod testing;
 
 pub use catalog::{BuildError, Catalog, Entry, FilterConfig};
 pub use filter::{
-    BodyPlan, Context, Edits, Filter, HeaderEdit, Refusal, Response, ResponseEdits, Transform,
-    Verdict,
+    BodyPlan, Context, Edits, Filter, HeaderEdit, Refusal, RefusedByRedirect, Response,
+    ResponseEdits, Transform, Verdict,
 };
 pub use identity::{Groups, Identity};
 pub use problem::Problem;

@@ -131,7 +131,7 @@ async fn send(
             Err(LegError::Timeout) => {
                 return Err(failed(
                     proxy,
-                    message,
+                    message.id(),
                     StatusCode::GATEWAY_TIMEOUT,
                     "the server behind the gateway did not answer in time",
                     "upstream_timeout",
@@ -141,7 +141,7 @@ async fn send(
                 log::warn!(upstream = proxy.pool.name(), backend = backend.address(), error:%; "a backend broke the connection before it answered");
                 return Err(failed(
                     proxy,
-                    message,
+                    message.id(),
                     StatusCode::BAD_GATEWAY,
                     "the server behind the gateway broke the connection before it answered: it may or may not have acted on the request",
                     "upstream_broken",
@@ -259,7 +259,7 @@ fn retried(proxy: &Proxy, reason: &str) {
 fn unavailable(proxy: &Proxy, message: &Message<'_>) -> Failure {
     failed(
         proxy,
-        message,
+        message.id(),
         StatusCode::SERVICE_UNAVAILABLE,
         "none of the servers behind the gateway can be reached: try again in a moment",
         "no_backend",
@@ -269,7 +269,7 @@ fn unavailable(proxy: &Proxy, message: &Message<'_>) -> Failure {
 
 fn failed(
     proxy: &Proxy,
-    message: &Message<'_>,
+    id: &str,
     status: StatusCode,
     text: &str,
     reason: &'static str,
@@ -279,7 +279,7 @@ fn failed(
         .with_label_values(&[proxy.pool.name(), reason])
         .inc();
     if proxy.sessions {
-        Failure::rpc(status, message.id(), jsonrpc::UPSTREAM_FAILED, text, reason)
+        Failure::rpc(status, id, jsonrpc::UPSTREAM_FAILED, text, reason)
     } else {
         Failure::oauth(status, "server_error", text, reason)
     }
@@ -300,14 +300,10 @@ fn refused_token(proxy: &Proxy, picked: &Picked, id: &str) -> Failure {
             "the workload asks for a token, and `upstream_token` is `none`: set it to `caller`, or run the workload without OIDC"
         );
     }
-    proxy
-        .failures
-        .with_label_values(&[proxy.pool.name(), "token_refused"])
-        .inc();
-    Failure::rpc(
-        StatusCode::BAD_GATEWAY,
+    failed(
+        proxy,
         id,
-        jsonrpc::UPSTREAM_FAILED,
+        StatusCode::BAD_GATEWAY,
         "the server behind the gateway is set up to refuse this sign-in: ask its operator, signing in again will not help",
         "token_refused",
     )
