@@ -12,6 +12,8 @@ mod call;
 mod exchange;
 mod failure;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hint;
 mod jsonrpc;
 mod leg;

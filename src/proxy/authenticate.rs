@@ -71,7 +71,7 @@ pub(super) fn expired(route: &Route) -> Failure {
 
 /// What is wrong with the `Authorization` field.
 #[derive(Clone, Copy)]
-enum Problem {
+pub(super) enum Problem {
     /// There is none: the client has not signed in yet.
     Missing,
     /// It cannot be a bearer token.
@@ -79,7 +79,7 @@ enum Problem {
 }
 
 /// Returns the token of the one `Authorization` field; never one from a query or a cookie.
-fn bearer(head: &request::Parts) -> Result<&str, Problem> {
+pub(super) fn bearer(head: &request::Parts) -> Result<&str, Problem> {
     let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
     let field = fields.next().ok_or(Problem::Missing)?;
     if fields.next().is_some() {
