@@ -15,6 +15,7 @@ mod cors;
 mod filter;
 mod form;
 mod form_to_query;
+mod identity;
 mod map_resource;
 mod page;
 mod pairs;
@@ -46,9 +47,10 @@ mod token_answer;
 
 pub use catalog::{BuildError, Catalog, Entry, FilterConfig};
 pub use filter::{
-    BodyPlan, Context, Edits, Filter, HeaderEdit, Identity, Refusal, Response, ResponseEdits,
-    Transform, Verdict,
+    BodyPlan, Context, Edits, Filter, HeaderEdit, Refusal, Response, ResponseEdits, Transform,
+    Verdict,
 };
+pub use identity::{Groups, Identity};
 pub use problem::Problem;
 pub use redirect_uri::{Preset, RedirectUris};
 pub use scope_to_claims::claims_scope;

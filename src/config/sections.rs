@@ -19,6 +19,7 @@ use crate::{
     ingress::{ClientAddress, Limits},
     listener::{self, Serve},
     origin::Origin,
+    seal,
     secret::{Secret, SecretSource},
     session,
 };
@@ -264,7 +265,7 @@ pub(super) fn sessions(
     for (index, source) in written.keys.iter().enumerate() {
         let at = format!("sessions.keys[{index}]");
         if let Some(text) = secret(reader, &at, source, env) {
-            match session::parse_key(text.reveal()) {
+            match seal::parse_key(text.reveal()) {
                 Ok(key) => keys.push(key),
                 Err(why) => {
                     reader.problem(&at, why.to_string());
