@@ -281,8 +281,10 @@ impl Settings {
         })
     }
 
-    /// Without `openid` there is no id token, without `offline_access` no refresh; scopes that are
-    /// not published would be of another API, and there is one token.
+    /// Without `openid` there is no id token, without `offline_access` no refresh. A token is for one
+    /// API: beside another one's scopes there would be none. Without an API the access token goes
+    /// nowhere, so what else it is for does no harm; the scopes of an API that was the bearer before
+    /// would, as Entra takes them for scopes of Graph.
     fn repair_scope(&self, place: &str) -> Step {
         let (needed, default): (Vec<String>, Vec<String>) = if self.api_in_use().is_some() {
             let beside = self.scopes.iter().flatten();
@@ -304,9 +306,9 @@ impl Settings {
                 ("in", place.into()),
                 ("scopes", Setting::list(needed)),
                 ("default", Setting::list(default)),
-                ("others", "drop".into()),
             ],
         )
+        .with("others", self.api.as_ref().map(|_| "drop".into()))
         .with("api", self.api_in_use().map(|api| self.api_setting(api)))
     }
 
@@ -397,7 +399,7 @@ impl Settings {
                             who signed in to this application, not what the caller may do";
                 notes.push(("", what.to_owned()));
                 if self.api.is_some() && self.bearer == Bearer::IdToken {
-                    let what = "not in use: bearer `id_token` is not a token of this API";
+                    let what = "not the bearer: who still asks for its scopes gets an id token";
                     notes.push(("api", what.to_owned()));
                 }
             }

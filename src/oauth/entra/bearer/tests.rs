@@ -84,6 +84,8 @@ fn without_new_settings_nothing_new_happens_to_a_request() {
         names(&id.token_answer_steps()),
         ["swap_token", "restart_sign_in"]
     );
+    let scope = written(&id.authorization_steps(), "repair_scope");
+    assert!(!scope.contains("others"), "{scope}");
     let strip = written(&id.authorization_steps(), "strip_query");
     assert!(
         strip.contains("resource") && strip.contains("prompt"),
@@ -216,5 +218,5 @@ fn each_bearer_says_which_registration_it_needs() {
     let own = "bearer: access_token\napi: { scopes: [x] }";
     assert!(notes(&settings(own)).contains("one registration is client and API"));
     let unused = notes(&with_api("id_token", ""));
-    assert!(unused.contains("not in use"), "{unused}");
+    assert!(unused.contains("not the bearer"), "{unused}");
 }
