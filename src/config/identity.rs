@@ -69,7 +69,7 @@ fn entra_identity(entra: &Entra) -> Option<Identity> {
     Some(Identity {
         issuer: endpoints.issuer,
         v1_issuer: entra.v1_tokens.then_some(endpoints.v1_issuer),
-        audiences: vec![entra.client_id.as_str().to_owned()],
+        audiences: entra.audiences(),
         tenant,
         tenants,
         jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,
@@ -78,7 +78,8 @@ fn entra_identity(entra: &Entra) -> Option<Identity> {
 }
 
 fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
-    for problem in entra.authority_problems() {
+    let problems = entra.authority_problems();
+    for problem in problems.into_iter().chain(entra.bearer_problems()) {
         let at = format!("{ENTRA}.{}", problem.at);
         match problem.help {
             Some(help) => reader.problem_help(&at, problem.what, help),
@@ -87,15 +88,12 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
             }
         }
     }
-    if !entra.scopes.iter().any(|scope| scope == "openid") {
-        let what = "expected `openid` among the scopes: without it Entra gives no id token";
-        reader.problem(&format!("{ENTRA}.scopes"), what);
+    for (at, what) in entra.bearer_notes() {
+        let at = if at.is_empty() {
+            ENTRA.to_owned()
+        } else {
+            format!("{ENTRA}.{at}")
+        };
+        reader.note(&at, what);
     }
-    if !entra.strip.iter().any(|param| param == "resource") {
-        let what = "`resource` reaches Entra, which answers AADSTS9010010 to most clients";
-        reader.note(&format!("{ENTRA}.strip"), what);
-    }
-    let what = "clients get the id token as their bearer: one app registration is enough, and the token says \
-                who signed in to this application, not what the caller may do";
-    reader.note(ENTRA, what);
 }

@@ -1,13 +1,15 @@
-//! What people reported about MCP clients and Entra ID, and the gateway cures.
+//! What clients keep, guess, or must get back as it was; and pages that are Entra's to show.
 
 use std::time::Duration;
 
-use mcp_gateway_emulator::entra::{Endpoint, LoopbackPorts, ResourceMode, Separator};
+use mcp_gateway_emulator::entra::{Endpoint, LoopbackPorts, Separator};
 use reqwest::Method;
 use serde_json::json;
 
-use super::flow::{CALLBACK, Flow, claims, find, query};
-use crate::world::{World, mcp, send};
+use crate::{
+    oauth::flow::{CALLBACK, Flow, STATE, claims, find, query},
+    world::{World, mcp, send},
+};
 
 async fn company(
     change: impl FnOnce(mcp_gateway_emulator::entra::Builder) -> mcp_gateway_emulator::entra::Builder,
@@ -18,19 +20,6 @@ async fn company(
         .entra(change)
         .start()
         .await
-}
-
-/// A tenant of before 2026 refuses every `resource`, with another number.
-#[tokio::test]
-async fn aadsts901002_is_cured_like_9010010() {
-    let world = company(|entra| entra.resource_mode(ResourceMode::Legacy)).await;
-    let changes = [("resource", "https://mcp.example/mcp")];
-    let straight = Flow::straight(&world).code(&changes).await.unwrap_err();
-    let told = straight.header("location").unwrap_or(&straight.body);
-    assert!(told.contains("AADSTS901002"), "{straight:?}");
-    let flow = Flow::through_gateway(&world);
-    let code = flow.code(&changes).await.unwrap();
-    assert_eq!(flow.redeem(&code, &changes).await.status, 200);
 }
 
 /// The access token of Entra may live 90 minutes, the id token lives 60: who believes the first
@@ -52,21 +41,6 @@ async fn a_short_lived_token_is_announced_a_minute_short() {
     assert!((30..=40).contains(&told), "{told}");
 }
 
-/// Clients that do not ask for `offline_access` have to sign in every hour.
-#[tokio::test]
-async fn a_client_that_forgets_offline_access_is_refreshed_nevertheless() {
-    let world = World::usual().await;
-    let asked = [("scope", "openid profile")];
-    for (flow, refreshed) in [
-        (Flow::straight(&world), false),
-        (Flow::through_gateway(&world), true),
-    ] {
-        let code = flow.code(&asked).await.unwrap();
-        let tokens = flow.redeem(&code, &[]).await.json();
-        assert_eq!(tokens["refresh_token"].is_string(), refreshed, "{tokens}");
-    }
-}
-
 /// The scopes of Graph alone bring no id token, and so nothing to call with.
 #[tokio::test]
 async fn a_client_that_forgets_openid_gets_a_bearer_nevertheless() {
@@ -85,7 +59,7 @@ async fn a_client_that_forgets_openid_gets_a_bearer_nevertheless() {
 
 /// Cached registrations are replayed for ever: `invalid_client` makes clients register again.
 #[tokio::test]
-async fn a_client_id_of_another_time_is_told_to_register_again() {
+async fn trouble_34_a_client_id_of_another_time_is_told_to_register_again() {
     let world = World::usual().await;
     let flow = Flow::through_gateway(&world);
     let stale = [("client_id", "f81d4fae-7dec-11d0-a765-00a0c91e6bf6")];
@@ -99,14 +73,14 @@ async fn a_client_id_of_another_time_is_told_to_register_again() {
 
 /// `state` of VS Code holds `/`, `+` and `=`; one changed byte is a "potential CSRF attack".
 #[tokio::test]
-async fn a_state_returns_as_it_was_sent() {
+async fn trouble_50_a_state_returns_as_it_was_sent() {
     let world = World::usual().await;
     let flow = Flow::through_gateway(&world);
     // The flow itself compares what comes back with what was sent.
     flow.code(&[]).await.unwrap();
     let refused = flow.authorize(&[("code_challenge", "")]).await;
     let pairs = query(refused.header("location").unwrap());
-    assert_eq!(find(&pairs, "state"), Some(super::flow::STATE));
+    assert_eq!(find(&pairs, "state"), Some(STATE));
 }
 
 /// Errors of Entra are told with line breaks or with spaces; clients need the `error` either way.
@@ -138,7 +112,7 @@ async fn a_redirect_uri_that_entra_does_not_know_is_entras_to_explain() {
 
 /// Tokens of people in many groups are larger than the head that many servers take.
 #[tokio::test]
-async fn a_token_of_a_person_in_two_hundred_groups_passes() {
+async fn trouble_42_a_token_of_a_person_in_two_hundred_groups_passes() {
     let world = World::builder()
         .tls()
         .workload("github")
@@ -163,7 +137,7 @@ async fn a_token_of_a_person_in_two_hundred_groups_passes() {
 
 /// Some clients ignore every document and guess the endpoints at the root.
 #[tokio::test]
-async fn a_client_that_guesses_finds_every_endpoint() {
+async fn trouble_39_a_client_that_guesses_finds_every_endpoint() {
     let world = World::usual().await;
     let registered = world
         .post_json("/register", &json!({"redirect_uris": [CALLBACK]}))
