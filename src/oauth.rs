@@ -10,7 +10,10 @@ mod metadata;
 mod plain;
 
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
-pub use entra::{Authority, Bearer, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant};
+pub use entra::{
+    Authority, Bearer, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant,
+    errors as aadsts,
+};
 pub use groups::{GroupSettings, Overage};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};

@@ -6,11 +6,11 @@
 //! INVARIANT: nothing in this crate reads a socket, a clock, a file, an environment variable or a
 //! random number, and it does not know Pingora. Bytes and time come in, bytes and edits come out.
 
+mod api;
 mod authorization_server;
 mod catalog;
 mod check_authorize;
 mod check_token_request;
-mod complete_scope;
 mod cors;
 mod filter;
 mod form;
@@ -18,6 +18,7 @@ mod form_to_query;
 mod identity;
 mod page;
 mod pairs;
+mod place;
 mod problem;
 mod protected_resource;
 mod redirect;
@@ -25,6 +26,7 @@ mod redirect_uri;
 mod reference;
 mod register_client;
 mod remove_headers;
+mod repair_scope;
 mod reply;
 mod respond;
 mod rewrite_path;

@@ -20,7 +20,7 @@ use crate::{
     ingress::{ClientAddress, Limits},
     listener::{self, Serve},
     origin::Origin,
-    session,
+    seal, session,
 };
 
 /// What `gateway.yaml` may hold, in reading order.
@@ -264,7 +264,7 @@ pub(super) fn sessions(
     for (index, source) in written.keys.iter().enumerate() {
         let at = format!("sessions.keys[{index}]");
         if let Some(text) = secrets.read(reader, &at, source) {
-            match session::parse_key(text.reveal()) {
+            match seal::parse_key(text.reveal()) {
                 Ok(key) => keys.push(key),
                 Err(why) => {
                     reader.problem(&at, why.to_string());

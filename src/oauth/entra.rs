@@ -5,6 +5,7 @@
 //! of these is cured by a filter; this file only says which filters stand where.
 
 mod authority;
+pub mod errors;
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -113,7 +114,7 @@ impl Settings {
                 Step::new("form_to_query", []),
                 check,
                 Step::new("strip_query", [("params", Setting::list(&self.strip))]),
-                self.complete_scope("query"),
+                self.repair_scope("query"),
                 Step::new("redirect", [("to", endpoints.authorize.as_str().into())]),
             ],
         )
@@ -129,7 +130,7 @@ impl Settings {
                     [("client_id", self.client_id.as_str().into())],
                 ),
                 Step::new("strip_form", [("params", Setting::list(&self.strip))]),
-                self.complete_scope("form"),
+                self.repair_scope("form"),
                 // Entra answers AADSTS9002326 to a public client that comes with an `Origin`.
                 Step::new(
                     "remove_headers",
@@ -151,10 +152,10 @@ impl Settings {
     }
 
     /// Without `openid` there is no id token to hand out, without `offline_access` no refresh.
-    fn complete_scope(&self, place: &str) -> Step {
+    fn repair_scope(&self, place: &str) -> Step {
         let needed = |scope: &&String| matches!(scope.as_str(), "openid" | "offline_access");
         Step::new(
-            "complete_scope",
+            "repair_scope",
             [
                 ("in", place.into()),
                 ("scopes", Setting::list(self.scopes.iter().filter(needed))),

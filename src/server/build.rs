@@ -5,7 +5,11 @@ use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
 use mcp_gateway_filters::Problem;
 use rustls::crypto::CryptoProvider;
 
-use super::{Server, routes::Parts};
+use super::{
+    Server,
+    machine::{self, Machine},
+    routes::Parts,
+};
 use crate::{
     config::{self, AccessLog, Gateway},
     directory::Directory,
@@ -13,7 +17,8 @@ use crate::{
     listener::{self, Listener, Serve},
     oidc::{Issuer, KeySource, Verifier},
     proxy::Proxy,
-    session::{Sealer, load_or_create},
+    seal::load_or_create,
+    session::Sealer,
     telemetry::{access, metrics::Metrics},
     upstream::Pool,
 };
@@ -41,6 +46,9 @@ impl Server {
         let provider = crypto_provider();
         let metrics = Arc::new(Metrics::new());
         let mut problems = Problems::default();
+        let machine = Machine::read();
+        problems.0.extend(machine.problems());
+        let pressure = Arc::default();
         let now = unix_now();
 
         let listeners = listeners(config, &provider, now, &mut problems);
@@ -98,6 +106,7 @@ impl Server {
             directory: directory.as_ref(),
             tenants: &tenants,
             metrics: &metrics,
+            pressure: &pressure,
         };
         let snapshot = parts.snapshot(config).map_err(|problem| vec![problem])?;
         let proxy = Arc::new(Proxy::new(
@@ -116,6 +125,9 @@ impl Server {
             pools,
             keys,
             limits: Arc::clone(&config.limits),
+            machine,
+            pressure,
+            sampler: Box::new(machine::held),
             client_address: config.client_address.clone(),
         })
     }

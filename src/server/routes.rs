@@ -10,6 +10,7 @@ use crate::{
     delegation::Delegation,
     directory::Directory,
     egress::{Egress, Target},
+    ingress::Pressure,
     oidc::Verifier,
     router::Router,
     snapshot::{self, Route, RouteMetrics, Snapshot, Step},
@@ -26,6 +27,7 @@ pub(super) struct Parts<'a> {
     /// Those whose users may call.
     pub(super) tenants: &'a [String],
     pub(super) metrics: &'a Metrics,
+    pub(super) pressure: &'a Arc<Pressure>,
 }
 
 impl Parts<'_> {
@@ -47,6 +49,7 @@ impl Parts<'_> {
             router: Router::new(routes),
             unrouted: RouteMetrics::of("-", self.metrics),
             limits: Arc::clone(&config.limits),
+            pressure: Arc::clone(self.pressure),
             client_address: config.client_address.clone(),
             public_host: HeaderValue::try_from(config.public_url.authority())
                 .map_err(|error| Problem::new("public_url", error.to_string()))?,
@@ -94,6 +97,7 @@ impl Parts<'_> {
                 timeout: exchange.timeout.0,
                 response_limit: exchange.response_limit.0,
                 outcomes: self.metrics.token_exchanges.clone(),
+                errors: self.metrics.provider_errors.clone(),
             })),
         })
     }
