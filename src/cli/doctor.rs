@@ -7,12 +7,13 @@
 
 mod ask;
 mod edge;
-mod entra;
 mod finding;
 mod host;
 mod network;
+mod published;
 mod registration;
 mod running;
+mod wire;
 mod workloads;
 
 use std::{
@@ -35,6 +36,7 @@ use crate::{
 
 use ask::Ask;
 use finding::Report;
+use published::Server;
 use registration::Registration;
 
 pub use finding::{Finding, Form, Verdict};
@@ -156,49 +158,70 @@ fn refused(problems: &Problems) -> Vec<Finding> {
 }
 
 impl Patient<'_> {
-    /// Entra: names, the proxy, what it publishes, the app registration.
+    /// The authorization server: names, the proxy, what it publishes, the app registration.
     async fn provider(&self, report: &mut Report<'_>, now: impl Fn() -> i64) -> io::Result<()> {
-        let Some(entra) = self.entra else {
-            let why = "no `authorization_server` is configured";
-            report.take([Finding::skipped("discovery", why)])?;
-            return Ok(());
+        let entra = self.entra.map(|entra| (entra, entra.endpoints()));
+        let identity = self.gateway.identity.as_ref();
+        let server = match (&entra, identity) {
+            (Some((_, endpoints)), _) => Server::entra(endpoints),
+            (None, Some(identity)) => Server::issuer(identity),
+            (None, None) => {
+                let why = "no `authorization_server` is configured";
+                report.take([Finding::skipped("discovery", why)])?;
+                return Ok(());
+            }
         };
-        let endpoints = entra.endpoints();
-        report.begin("the way to Entra")?;
-        let way = match network::proxy(&self.ask, &endpoints.issuer).await {
+        let unasked = |checks: &[&'static str], why: &str| -> Vec<Finding> {
+            let skipped = |check: &&'static str| Finding::skipped(check, why);
+            checks.iter().map(skipped).collect()
+        };
+        report.begin(&format!("the way to {}", server.name))?;
+        let way = match network::proxy(&self.ask, &server.document).await {
             // The proxy looks the name up.
             Some(proxy) => proxy,
-            None => network::name(&endpoints.issuer, "Entra").await,
+            None => network::name(&server.document, server.name).await,
         };
         if !report.take([way])? {
-            let why = "Entra cannot be reached";
-            for check in ["discovery", "keys", "redirect URIs"] {
-                report.take([Finding::skipped(check, why)])?;
-            }
+            let checks = ["discovery", "keys", "redirect URIs"];
+            report.take(unasked(&checks, "it cannot be reached"))?;
             return Ok(());
         }
-        report.begin("what Entra publishes")?;
-        let (document, clock) = entra::discovery(&self.ask, &endpoints, now).await;
+        report.begin(&format!("what {} publishes", server.name))?;
+        let (document, clock) = published::discovery(&self.ask, &server, &now).await;
         let known = report.take([document])?;
         report.take(clock)?;
         if !known {
-            let why = "the discovery document is not as it must be";
-            report.take([
-                Finding::skipped("keys", why),
-                Finding::skipped("redirect URIs", why),
-            ])?;
+            let checks = ["keys", "redirect URIs"];
+            report.take(unasked(
+                &checks,
+                "the discovery document is not as it must be",
+            ))?;
             return Ok(());
         }
-        report.take([entra::keys(&self.ask, &endpoints).await])?;
+        report.take([published::keys(&self.ask, &server).await])?;
+        let Some((entra, endpoints)) = &entra else {
+            let why = "registrations are asked about at Entra only";
+            report.take(unasked(&["redirect URIs"], why))?;
+            return Ok(());
+        };
         report.begin("the app registration")?;
+        let protected = self.protected();
         let registration = Registration {
             ask: &self.ask,
+            gateway: self.gateway,
+            now: now(),
             entra,
-            endpoints: &endpoints,
-            resource: self
-                .protected()
+            endpoints,
+            resource: protected
                 .first()
                 .map(|path| self.gateway.public_url.join(path)),
+            callback: None,
+            credentials: self
+                .gateway
+                .credentials
+                .iter()
+                .find(|(path, _)| path == "authorization_server.entra.credentials")
+                .map(|(_, credentials)| credentials),
         };
         report.take(registration.look().await)?;
         Ok(())

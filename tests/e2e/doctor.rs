@@ -156,6 +156,7 @@ async fn a_healthy_company_has_nothing() {
         "redirect URIs",
         "client",
         "scopes",
+        "prompt",
         "resource",
         "running",
         "open files",
@@ -282,9 +283,9 @@ async fn an_egress_proxy_that_is_not_there() {
 async fn a_clock_that_is_wrong() {
     let company = Company::start(|world| world).await;
     let found = company.examined(|text| text, 600).await;
-    found.names("clock", "ahead of Entra's");
+    found.names("clock", "ahead of that of Entra");
     let found = company.examined(|text| text, -600).await;
-    found.names("clock", "behind Entra's");
+    found.names("clock", "behind that of Entra");
 }
 
 #[tokio::test]
@@ -323,6 +324,22 @@ async fn a_registration_of_the_wrong_platform() {
 }
 
 #[tokio::test]
+async fn a_secret_for_a_public_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "s3cr3t-of-the-gateway").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let settings = format!(
+        "credentials: {{ client_secret: {{ file: {} }} }}",
+        file.display()
+    );
+    let company = Company::start(|world| world.provider(&settings)).await;
+    let found = company.look().await;
+    found.names("credentials", "AADSTS700025");
+    assert!(!format!("{:?}", found.findings).contains("s3cr3t"));
+}
+
+#[tokio::test]
 async fn scopes_that_entra_does_not_know() {
     for (scopes, expect) in [
         ("openid, offline_access, nothing.read", "AADSTS650053"),
@@ -339,6 +356,12 @@ async fn scopes_that_entra_does_not_know() {
         let settings = format!("scopes: [{scopes}]");
         check(|world| world.provider(&settings), ("scopes", expect)).await;
     }
+}
+
+#[tokio::test]
+async fn a_prompt_that_passes() {
+    let strip = |world: Builder| world.provider("strip: [resource]");
+    check(strip, ("prompt", "AADSTS90094")).await;
 }
 
 #[tokio::test]

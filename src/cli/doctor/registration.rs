@@ -3,29 +3,32 @@
 //! Nobody signs in. The authorize endpoint is asked with `prompt=none`, and the token endpoint with a
 //! code that never was; what Entra objects to first says what it thinks of the registration.
 
+mod credentials;
+mod redirects;
+
 use bytes::Bytes;
 use http::{Response, header};
-use mcp_gateway_filters::{Preset, RedirectUris};
 use url::{Url, form_urlencoded};
 
-use super::{ask::Ask, entra::unreachable, finding::Finding};
-use crate::oauth::{Endpoints, Entra, Setting, aadsts};
+use super::{
+    ask::Ask,
+    finding::Finding,
+    published::unreachable,
+    wire::{self, Pairs},
+};
+use crate::{
+    config::Gateway,
+    oauth::{ClientCredentials, Endpoints, Entra, aadsts},
+};
+
+use redirects::{Candidate, From, candidates, is_unregistered, judge_redirects};
 
 const REDIRECTS: &str = "redirect URIs";
 const CLIENT: &str = "client";
+const CREDENTIALS: &str = "credentials";
 const SCOPES: &str = "scopes";
+const PROMPT: &str = "prompt";
 const RESOURCE: &str = "resource";
-
-/// Where clients on a desktop listen, each with a path of its own; Entra ignores the port.
-const LOOPBACK: [(&str, &str); 4] = [
-    ("http://localhost:3118/callback", "Claude Code, Cursor"),
-    ("http://127.0.0.1:19876/mcp/oauth/callback", "OpenCode"),
-    ("http://127.0.0.1:33418/", "VS Code"),
-    (
-        "http://localhost:3334/oauth/callback",
-        "mcp-remote, MCP Inspector, Gemini CLI",
-    ),
-];
 
 /// A challenge whose verifier nobody knows (RFC 7636 §4.2).
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -33,81 +36,124 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 /// Who is asked about what.
 pub(super) struct Registration<'a> {
     pub(super) ask: &'a Ask,
+    pub(super) gateway: &'a Gateway,
+    /// In seconds since the Unix epoch.
+    pub(super) now: i64,
     pub(super) entra: &'a Entra,
     pub(super) endpoints: &'a Endpoints,
     /// The URL of an MCP route, which clients send as `resource`.
     pub(super) resource: Option<String>,
-}
-
-/// A redirect URI that clients may come back to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Candidate {
-    uri: String,
-    clients: &'static str,
-    from: From,
-}
-
-/// Why the gateway allows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    /// `loopback`.
-    Loopback,
-    /// A preset that nobody named: all are allowed then.
-    Default,
-    /// A preset that was named, or `allow`.
-    Configured,
+    /// The gateway's own redirect URI, where sign-ins are relayed.
+    pub(super) callback: Option<String>,
+    /// The gateway's own.
+    pub(super) credentials: Option<&'a ClientCredentials>,
 }
 
 impl Registration<'_> {
     /// Asks everything, each thing as far as the one before lets it.
     pub(super) async fn look(&self) -> Vec<Finding> {
-        let scope = self.entra.scopes.join(" ");
         let mut asked = vec![];
-        for candidate in candidates(self.entra.redirect_uris.as_ref()) {
-            match self.authorize(&candidate.uri, &scope, None).await {
+        for candidate in self.candidates() {
+            let wire = match self.wire(&candidate.uri) {
+                Ok(wire) => wire,
+                Err(why) => {
+                    let what = format!("the gateway itself turns a sign-in away: {why}");
+                    let fix = "`mcp-gateway explain GET /oauth2/authorize` shows the steps";
+                    return vec![Finding::wrong(REDIRECTS, what, fix)];
+                }
+            };
+            match self.authorize(&candidate.uri, &wire, None).await {
                 Ok(code) => {
                     if let Some(finding) = whole(code) {
                         return vec![finding];
                     }
-                    asked.push((candidate, code));
+                    asked.push((candidate, code, wire));
                 }
                 Err(why) => return vec![unreachable(REDIRECTS, &self.endpoints.authorize, &why)],
             }
         }
-        let mut found = judge_redirects(&asked);
-        let good = asked.iter().find(|(_, code)| !is_unregistered(*code));
-        let Some((Candidate { uri, .. }, code)) = good else {
-            for check in [CLIENT, SCOPES, RESOURCE] {
-                found.push(Finding::skipped(
-                    check,
-                    "no redirect URI is registered to ask with",
-                ));
+        let codes: Vec<_> = asked
+            .iter()
+            .map(|(one, code, _)| (one.clone(), *code))
+            .collect();
+        let mut found = judge_redirects(&codes);
+        let good = asked.iter().find(|(_, code, _)| !is_unregistered(*code));
+        let Some((Candidate { uri, .. }, code, wire)) = good else {
+            for check in [CLIENT, SCOPES, PROMPT, RESOURCE] {
+                let why = "no redirect URI is registered to ask with";
+                found.push(Finding::skipped(check, why));
             }
             return found;
         };
-        found.push(self.client(uri).await);
-        found.push(judge_scopes(&scope, *code));
-        found.extend(self.resource(uri, &scope).await);
+        // A relayed sign-in is redeemed with the credentials, any other without.
+        if self.callback.is_none() || self.credentials.is_none() {
+            found.push(self.client(uri).await);
+        }
+        found.extend(self.credentials(uri).await);
+        found.push(judge_scopes(
+            value(wire, "scope").unwrap_or_default(),
+            *code,
+        ));
+        found.push(judge_prompt(value(wire, "prompt")));
+        found.extend(self.resource(uri, wire).await);
         found
+    }
+
+    /// Returns what the gateway asks of Entra when a client with that redirect URI signs in.
+    fn wire(&self, redirect_uri: &str) -> Result<Pairs, String> {
+        let identity = self.gateway.identity.as_ref();
+        let mut scopes = identity.map_or(vec![], |identity| identity.scopes.clone());
+        scopes.push("offline_access".to_owned());
+        let scope = scopes.join(" ");
+        // The gateway's own callback is none that a client may bring along.
+        let theirs = candidates(self.entra.redirect_uris.as_ref());
+        let redirect_uri = match (&self.callback, theirs.first()) {
+            (Some(_), Some(first)) => &first.uri,
+            _ => redirect_uri,
+        };
+        let asked = [
+            ("client_id", self.entra.client_id.as_str()),
+            ("response_type", "code"),
+            ("redirect_uri", redirect_uri),
+            ("scope", &scope),
+            ("state", "doctor"),
+            // As SDKs do when `offline_access` is among the scopes.
+            ("prompt", "consent"),
+            ("code_challenge", CHALLENGE),
+            ("code_challenge_method", "S256"),
+        ];
+        let resource = self.resource.as_deref().map(|one| ("resource", one));
+        let asked: Vec<_> = asked.into_iter().chain(resource).collect();
+        wire::authorization(self.gateway, &asked, self.now)
+    }
+
+    /// Lists what Entra has to send browsers back to.
+    fn candidates(&self) -> Vec<Candidate> {
+        match &self.callback {
+            Some(callback) => vec![Candidate {
+                uri: callback.clone(),
+                clients: "the gateway's own callback",
+                from: From::Relay {
+                    confidential: self.entra.credentials.is_some(),
+                },
+            }],
+            None => candidates(self.entra.redirect_uris.as_ref()),
+        }
     }
 
     /// Begins a sign-in that shows no page; returns what Entra objects to.
     async fn authorize(
         &self,
         redirect_uri: &str,
-        scope: &str,
+        wire: &Pairs,
         resource: Option<&str>,
     ) -> Result<Option<u32>, String> {
+        const OWN: [&str; 3] = ["redirect_uri", "prompt", "resource"];
         let mut url = Url::parse(&self.endpoints.authorize).map_err(|error| error.to_string())?;
         url.query_pairs_mut()
-            .append_pair("client_id", self.entra.client_id.as_str())
-            .append_pair("response_type", "code")
+            .extend_pairs(wire.iter().filter(|(name, _)| !OWN.contains(&&**name)))
             .append_pair("redirect_uri", redirect_uri)
-            .append_pair("scope", scope)
-            .append_pair("state", "doctor")
             .append_pair("prompt", "none")
-            .append_pair("code_challenge", CHALLENGE)
-            .append_pair("code_challenge_method", "S256")
             .extend_pairs(resource.map(|resource| ("resource", resource)));
         self.ask
             .get(url.as_str())
@@ -117,13 +163,7 @@ impl Registration<'_> {
 
     /// Redeems a code that never was.
     async fn client(&self, redirect_uri: &str) -> Finding {
-        let form = form_urlencoded::Serializer::new(String::new())
-            .append_pair("client_id", self.entra.client_id.as_str())
-            .append_pair("grant_type", "authorization_code")
-            .append_pair("code", "doctor")
-            .append_pair("redirect_uri", redirect_uri)
-            .append_pair("code_verifier", CHALLENGE)
-            .finish();
+        let form = self.made_up_code(redirect_uri);
         let kind = "application/x-www-form-urlencoded";
         match self.ask.post(&self.endpoints.token, kind, form).await {
             Ok(answer) => judge_client(aadsts::in_body(answer.body())),
@@ -131,16 +171,32 @@ impl Registration<'_> {
         }
     }
 
-    async fn resource(&self, redirect_uri: &str, scope: &str) -> Option<Finding> {
-        let resource = self.resource.as_deref()?;
-        let dropped = self.entra.strip.iter().any(|param| param == "resource");
+    fn made_up_code(&self, redirect_uri: &str) -> String {
+        form_urlencoded::Serializer::new(String::new())
+            .append_pair("client_id", self.entra.client_id.as_str())
+            .append_pair("grant_type", "authorization_code")
+            .append_pair("code", "doctor")
+            .append_pair("redirect_uri", redirect_uri)
+            .append_pair("code_verifier", CHALLENGE)
+            .finish()
+    }
+
+    async fn resource(&self, redirect_uri: &str, wire: &Pairs) -> Option<Finding> {
+        let sent = self.resource.as_deref()?;
+        let passed = value(wire, "resource");
+        let asked = passed.unwrap_or(sent);
         Some(
-            match self.authorize(redirect_uri, scope, Some(resource)).await {
-                Ok(code) => judge_resource(resource, code, dropped),
+            match self.authorize(redirect_uri, wire, Some(asked)).await {
+                Ok(code) => judge_resource(asked, code, passed.is_none()),
                 Err(why) => unreachable(RESOURCE, &self.endpoints.authorize, &why),
             },
         )
     }
+}
+
+fn value<'w>(wire: &'w Pairs, name: &str) -> Option<&'w str> {
+    let (_, value) = wire.iter().find(|(found, _)| found == name)?;
+    Some(value)
 }
 
 /// Finds what Entra objects to: in a redirect, in a page, in JSON.
@@ -160,10 +216,6 @@ fn whole(code: Option<u32>) -> Option<Finding> {
     Some(refused(CLIENT, code))
 }
 
-const fn is_unregistered(code: Option<u32>) -> bool {
-    matches!(code, Some(50_011 | 900_971 | 90_102))
-}
-
 /// Names an error with what is known about it.
 fn refused(check: &'static str, code: u32) -> Finding {
     match aadsts::find(code) {
@@ -175,87 +227,6 @@ fn refused(check: &'static str, code: u32) -> Finding {
             ),
         ),
     }
-}
-
-/// Lists what clients may come back to; loopback by one address for each kind of client.
-fn candidates(setting: Option<&Setting>) -> Vec<Candidate> {
-    // A setting that cannot be read was refused with the configuration.
-    let read = setting
-        .and_then(|setting| serde_json::to_value(setting).ok())
-        .and_then(|value| serde_json::from_value::<RedirectUris>(value).ok());
-    let RedirectUris {
-        presets,
-        allow,
-        loopback,
-    } = read.unwrap_or_default();
-    let named = matches!(setting, Some(Setting::Map(entries)) if entries.iter().any(|(key, _)| key == "presets"));
-    let mut found = vec![];
-    if loopback {
-        found.extend(LOOPBACK.map(|(uri, clients)| Candidate {
-            uri: uri.to_owned(),
-            clients,
-            from: From::Loopback,
-        }));
-    }
-    for preset in presets {
-        found.extend(preset.uris().iter().map(|uri| Candidate {
-            uri: (*uri).to_owned(),
-            clients: match preset {
-                Preset::ClaudeAi => "claude.ai, Claude Desktop",
-                Preset::Vscode => "VS Code",
-                Preset::Cursor => "Cursor",
-            },
-            from: if named {
-                From::Configured
-            } else {
-                From::Default
-            },
-        }));
-    }
-    found.extend(allow.into_iter().map(|uri| Candidate {
-        uri,
-        clients: "listed in `redirect_uris.allow`",
-        from: From::Configured,
-    }));
-    found
-}
-
-fn judge_redirects(asked: &[(Candidate, Option<u32>)]) -> Vec<Finding> {
-    let registered = |from: Option<From>| {
-        let of = |(one, _): &&(Candidate, _)| from.is_none_or(|from| one.from == from);
-        let good = |(_, code): &&(_, Option<u32>)| !is_unregistered(*code);
-        asked.iter().filter(of).filter(good).count()
-    };
-    let (good, all) = (registered(None), asked.len());
-    let mut found = vec![];
-    if good > 0 {
-        let what = format!("{good} of {all} that the gateway allows are registered");
-        found.push(Finding::ok(REDIRECTS, what));
-    }
-    for (Candidate { uri, clients, from }, code) in asked {
-        let Some(code) = code.filter(|code| is_unregistered(Some(*code))) else {
-            continue;
-        };
-        let what = format!("`{uri}` ({clients}) is not registered (AADSTS{code})");
-        let register =
-            "add it under Authentication as `Mobile and desktop applications`, not as `Web`";
-        // An address that the gateway allows by itself may be one that nobody here needs.
-        let optional = match from {
-            From::Loopback => registered(Some(From::Loopback)) > 0,
-            From::Default => good > 0,
-            From::Configured => false,
-        };
-        found.push(if optional {
-            Finding::note(REDIRECTS, what).fix(format!("{register}, if that client is used"))
-        } else {
-            let or = match from {
-                From::Configured => ", or take it out of `redirect_uris`",
-                From::Loopback | From::Default => "",
-            };
-            Finding::wrong(REDIRECTS, what, format!("{register}{or}"))
-        });
-    }
-    found
 }
 
 fn judge_client(code: Option<u32>) -> Finding {
@@ -283,23 +254,40 @@ fn judge_scopes(scope: &str, code: Option<u32>) -> Finding {
     }
 }
 
-fn judge_resource(resource: &str, code: Option<u32>, dropped: bool) -> Finding {
-    let Some(code) = code.filter(|code| matches!(code, 901_002 | 9_010_010)) else {
-        let what = format!("Entra takes `resource={resource}`, which clients send");
-        return Finding::ok(RESOURCE, what);
-    };
-    if dropped {
-        let what =
-            format!("Entra refuses `resource={resource}` (AADSTS{code}), and the gateway drops it");
-        return Finding::ok(RESOURCE, what);
-    }
-    Finding::wrong(
-        RESOURCE,
-        format!(
-            "Entra refuses `resource={resource}` (AADSTS{code}), which clients send, and the gateway lets it pass"
+fn judge_prompt(passed: Option<&str>) -> Finding {
+    match passed {
+        Some(prompt) if prompt.split(' ').any(|one| one == "consent") => Finding::wrong(
+            PROMPT,
+            "`prompt=consent`, which clients send, reaches Entra: people are sent to an administrator although consent was granted (AADSTS90094)",
+            "put `prompt` into `strip`, or leave `consent` out of `prompt.keep`",
         ),
-        "put `resource` into `strip`, or expose the URL as Application ID URI and ask for scopes of it",
-    )
+        _ => Finding::ok(
+            PROMPT,
+            "`prompt=consent`, which clients send, does not reach Entra",
+        ),
+    }
+}
+
+fn judge_resource(resource: &str, code: Option<u32>, dropped: bool) -> Finding {
+    let code = code.filter(|code| matches!(code, 901_002 | 9_010_010));
+    match (code, dropped) {
+        (None, false) => Finding::ok(RESOURCE, format!("Entra takes `resource={resource}`")),
+        (None, true) => {
+            let what = format!("Entra takes `resource={resource}`, and the gateway drops it");
+            Finding::ok(RESOURCE, what)
+        }
+        (Some(code), true) => {
+            let what = format!(
+                "Entra refuses `resource={resource}` (AADSTS{code}), and the gateway drops it"
+            );
+            Finding::ok(RESOURCE, what)
+        }
+        (Some(code), false) => Finding::wrong(
+            RESOURCE,
+            format!("`resource={resource}` reaches Entra, which refuses it (AADSTS{code})"),
+            "put `resource` into `strip`; or, for `bearer: native`, expose it as Application ID URI and ask for scopes of it",
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -327,58 +315,6 @@ mod tests {
         );
         assert_eq!(answered(None, "<p>AADSTS50011: The"), Some(50_011));
         assert_eq!(answered(None, "<p>sign in"), None);
-    }
-
-    fn verdicts(setting: Option<&str>, bad: &[&str]) -> Vec<(Verdict, String)> {
-        let setting: Option<Setting> = setting.map(|text| serde_yaml::from_str(text).unwrap());
-        let asked: Vec<_> = candidates(setting.as_ref())
-            .into_iter()
-            .map(|one| {
-                let code = bad
-                    .iter()
-                    .any(|bad| one.uri.contains(bad))
-                    .then_some(50_011);
-                (one, code)
-            })
-            .collect();
-        let short = |what: &str| what.split(' ').next().unwrap().trim_matches('`').to_owned();
-        judge_redirects(&asked)
-            .into_iter()
-            .filter(|one| one.verdict != Verdict::Ok)
-            .map(|one| (one.verdict, short(&one.what)))
-            .collect()
-    }
-
-    #[test]
-    fn an_address_that_somebody_asked_for_must_be_registered() {
-        let claude = "https://claude.ai/api/mcp/auth_callback".to_owned();
-        assert_eq!(
-            verdicts(None, &["claude.ai"]),
-            [(Verdict::Note, claude.clone())]
-        );
-        assert_eq!(
-            verdicts(Some("{presets: [claude_ai]}"), &["claude.ai"]),
-            [(Verdict::Wrong, claude)]
-        );
-        let allowed = "{allow: ['https://a.test/cb'], presets: [], loopback: false}";
-        let wrong = [(Verdict::Wrong, "https://a.test/cb".to_owned())];
-        assert_eq!(verdicts(Some(allowed), &["a.test"]), wrong);
-    }
-
-    #[test]
-    fn one_loopback_address_is_enough_and_none_is_not() {
-        let opencode = "http://127.0.0.1:19876/mcp/oauth/callback".to_owned();
-        assert_eq!(verdicts(None, &["19876"]), [(Verdict::Note, opencode)]);
-        let none = verdicts(None, &["localhost", "127.0.0.1"]);
-        assert_eq!(none.len(), 4);
-        assert!(none.iter().all(|(verdict, _)| *verdict == Verdict::Wrong));
-        let nothing = verdicts(None, &[":"]);
-        assert_eq!(nothing.len(), 10);
-        assert!(
-            nothing
-                .iter()
-                .all(|(verdict, _)| *verdict == Verdict::Wrong)
-        );
     }
 
     #[test]

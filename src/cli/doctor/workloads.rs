@@ -17,7 +17,27 @@ const PING: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 /// An MCP route to an upstream.
 struct Served {
     path: String,
-    token: UpstreamToken,
+    gets: Gets,
+}
+
+/// What a workload gets as `Authorization`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gets {
+    /// The caller's token.
+    Callers,
+    Nothing,
+    /// A token of its own.
+    Own,
+}
+
+impl From<&UpstreamToken> for Gets {
+    fn from(token: &UpstreamToken) -> Self {
+        match token {
+            UpstreamToken::Caller => Self::Callers,
+            UpstreamToken::None => Self::Nothing,
+            _ => Self::Own,
+        }
+    }
 }
 
 /// Asks every backend of an upstream.
@@ -37,7 +57,7 @@ pub(super) async fn look(gateway: &Gateway, upstream: &str, config: &Config) -> 
             found.push(unwell(upstream, &backend, &why));
             continue;
         }
-        let Some(Served { path, token }) = &served else {
+        let Some(Served { path, gets }) = &served else {
             found.push(Finding::ok(
                 WORKLOADS,
                 format!("`{upstream}` at `{backend}` is well"),
@@ -48,7 +68,7 @@ pub(super) async fn look(gateway: &Gateway, upstream: &str, config: &Config) -> 
         found.push(match asked {
             Ok(answer) => {
                 let place = format!("`{upstream}` at `{backend}`");
-                judge(&place, *token, issuer, answer.status, &answer.headers)
+                judge(&place, *gets, issuer, answer.status, &answer.headers)
             }
             Err(why) => unwell(upstream, &backend, &why),
         });
@@ -61,7 +81,7 @@ fn served(gateway: &Gateway, upstream: &str) -> Option<Served> {
         route.steps.iter().find_map(|step| match step {
             Step::Proxy(proxy) if proxy.upstream == upstream && proxy.sessions => Some(Served {
                 path: proxy.path.clone().unwrap_or_else(|| route.path.clone()),
-                token: proxy.upstream_token,
+                gets: Gets::from(&proxy.upstream_token),
             }),
             _ => None,
         })
@@ -78,7 +98,7 @@ fn unwell(upstream: &str, backend: &str, why: &str) -> Finding {
 
 fn judge(
     place: &str,
-    token: UpstreamToken,
+    gets: Gets,
     issuer: Option<&str>,
     status: u16,
     headers: &HeaderMap,
@@ -87,8 +107,13 @@ fn judge(
     let realm = challenge
         .and_then(|value| value.to_str().ok())
         .and_then(realm);
-    match (token, status) {
-        (UpstreamToken::Caller, 401) => match (realm, issuer) {
+    match (gets, status) {
+        (Gets::Own, 401) => Finding::ok(WORKLOADS, format!("{place} is well and asks for a token")),
+        (Gets::Own, _) => Finding::note(
+            WORKLOADS,
+            format!("{place} answers {status} without the token that the gateway gets for it"),
+        ),
+        (Gets::Callers, 401) => match (realm, issuer) {
             // An issuer that stands for several tenants is none that a workload could name.
             (Some(realm), Some(issuer)) if realm != issuer && !issuer.contains('{') => {
                 Finding::wrong(
@@ -99,19 +124,19 @@ fn judge(
             }
             _ => Finding::ok(WORKLOADS, format!("{place} is well and asks for a token")),
         },
-        (UpstreamToken::Caller, _) => Finding::wrong(
+        (Gets::Callers, _) => Finding::wrong(
             WORKLOADS,
             format!(
                 "{place} answers {status} to a caller without a token: whoever reaches it may use it"
             ),
             "start it with `thv run --oidc-issuer … --oidc-audience …`; or set `upstream_token: none` when only the gateway can reach it",
         ),
-        (_, 401) => Finding::wrong(
+        (Gets::Nothing, 401) => Finding::wrong(
             WORKLOADS,
             format!("{place} wants a token, and `upstream_token` is `none`"),
             "leave `upstream_token` out, or start the workload without `--oidc-…`",
         ),
-        _ => Finding::ok(
+        (Gets::Nothing, _) => Finding::ok(
             WORKLOADS,
             format!("{place} is well and takes the gateway without a token"),
         ),
@@ -128,28 +153,30 @@ fn realm(challenge: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn check(token: UpstreamToken, status: u16, challenge: &str, expect: &str) {
+    fn check(gets: Gets, status: u16, challenge: &str, expect: &str) {
         let mut headers = HeaderMap::new();
         if !challenge.is_empty() {
             headers.insert(header::WWW_AUTHENTICATE, challenge.parse().unwrap());
         }
-        let found = judge("`x`", token, Some("https://i.test"), status, &headers);
+        let found = judge("`x`", gets, Some("https://i.test"), status, &headers);
         assert!(found.what.contains(expect), "{found:?}");
     }
 
     #[test]
     fn a_workload_asks_for_the_tokens_that_it_gets() {
         let ours = r#"Bearer realm="https://i.test", error="invalid_request""#;
-        check(UpstreamToken::Caller, 401, ours, "asks for a token");
-        check(UpstreamToken::Caller, 401, "Bearer", "asks for a token");
+        check(Gets::Callers, 401, ours, "asks for a token");
+        check(Gets::Callers, 401, "Bearer", "asks for a token");
         check(
-            UpstreamToken::Caller,
+            Gets::Callers,
             401,
             r#"Bearer realm="https://other.test""#,
             "trusts tokens of `https://other.test`",
         );
-        check(UpstreamToken::Caller, 400, "", "without a token");
-        check(UpstreamToken::None, 401, ours, "wants a token");
-        check(UpstreamToken::None, 400, "", "takes the gateway");
+        check(Gets::Callers, 400, "", "without a token");
+        check(Gets::Nothing, 401, ours, "wants a token");
+        check(Gets::Nothing, 400, "", "takes the gateway");
+        check(Gets::Own, 401, "", "asks for a token");
+        check(Gets::Own, 200, "", "without the token");
     }
 }

@@ -276,10 +276,22 @@ pub const HINTS: &[Hint] = &[
         "put the Application (client) ID of the overview page into `client_id`, and check `tenant`",
     ),
     hint(
+        700_024,
+        "the assertion of the gateway's certificate is not valid at this time",
+        Who::Operator,
+        "set the clock of the gateway's machine, and keep it set",
+    ),
+    hint(
         700_025,
         "a secret was sent for a public client",
         Who::Operator,
         "remove `credentials`, or register the redirect URI as `Web`",
+    ),
+    hint(
+        700_027,
+        "the certificate is not one of this application, or the signature is not of its key",
+        Who::Administrator,
+        "upload the certificate that `credentials` names under `Certificates & secrets`",
     ),
     hint(
         700_054,
