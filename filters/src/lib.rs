@@ -16,7 +16,7 @@ mod filter;
 mod form;
 mod form_to_query;
 mod page;
-mod pairs;
+pub mod pairs;
 mod problem;
 mod protected_resource;
 mod redirect;
@@ -41,5 +41,7 @@ pub use filter::{
     BodyPlan, Context, Edits, Filter, HeaderEdit, Identity, Refusal, Response, ResponseEdits,
     Transform, Verdict,
 };
+pub use page::{Page, STYLE, STYLE_HASH, escape};
 pub use problem::Problem;
-pub use redirect_uri::{Preset, RedirectUris};
+pub use redirect::to as redirect_to;
+pub use redirect_uri::{Preset, RedirectUris, is_loopback};
