@@ -3,10 +3,14 @@
 //! Nothing here handles a request. What a profile publishes can be read with
 //! `mcp-gateway explain` and written by hand instead.
 
+mod credentials;
 mod entra;
 mod metadata;
 mod plain;
 
-pub use entra::{Endpoints, Settings as Entra};
+pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
+pub use entra::{
+    Authority, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant, errors as aadsts,
+};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};

@@ -139,10 +139,12 @@ fn callers(gateway: &Gateway, gate: Option<&Authenticate>) -> String {
         return "everyone, without a token".to_owned();
     };
     let audiences = identity.audiences.join(" or ");
-    let everyone = format!(
-        "users of tenant {} with a token for {audiences}",
-        identity.tenant
-    );
+    let users = match identity.tenants().as_slice() {
+        [] => "users".to_owned(),
+        [tenant] => format!("users of tenant {tenant}"),
+        tenants => format!("users of the tenants {}", tenants.join(" and ")),
+    };
+    let everyone = format!("{users} with a token for {audiences}");
     if gate.groups.is_empty() {
         everyone
     } else {

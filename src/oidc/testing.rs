@@ -105,8 +105,9 @@ pub(super) fn token(number: usize) -> String {
 pub(super) fn issuer() -> Issuer {
     Issuer {
         issuer: ISSUER.to_owned(),
+        v1_issuer: None,
         audiences: vec![AUDIENCE.to_owned()],
-        tenant: Some(TENANT.to_owned()),
+        tenants: vec![TENANT.to_owned()],
     }
 }
 

@@ -206,6 +206,8 @@ mod tests {
             tenant: None,
             object: None,
             expires_at: 0,
+            groups: mcp_gateway_filters::Groups::default(),
+            roles: vec![],
             claims: serde_json::Map::new(),
         }
     }
