@@ -14,6 +14,7 @@ mod mcp;
 mod path;
 mod problems;
 mod reader;
+mod relay;
 mod routes;
 mod sections;
 mod source;
@@ -43,6 +44,7 @@ pub use gateway::{
 };
 pub(crate) use problems::suggestion;
 pub use problems::{Located, Notes, Problems};
+pub use relay::{IssueClient, OpenGrant, Place, Relay, ResolveClient, Station};
 pub use source::Source;
 pub use tree::Position;
 pub use variables::Environment;

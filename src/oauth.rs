@@ -10,7 +10,8 @@ mod plain;
 
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
 pub use entra::{
-    Authority, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant, errors as aadsts,
+    Authority, Authorize, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant,
+    errors as aadsts,
 };
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};

@@ -37,6 +37,8 @@ pub struct Metadata<'a> {
     pub jwks_uri: &'a str,
     /// Every scope that may be asked for.
     pub scopes: &'a [String],
+    /// Whether every authorization response names the issuer (RFC 9207).
+    pub names_issuer: bool,
 }
 
 impl Metadata<'_> {
@@ -104,6 +106,10 @@ impl Metadata<'_> {
                 ("jwks_uri", self.jwks_uri.into()),
                 ("scopes", Setting::list(self.scopes)),
             ],
+        )
+        .with(
+            "iss_parameter",
+            self.names_issuer.then_some(Setting::Flag(true)),
         );
         document_route(path, document)
     }

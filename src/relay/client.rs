@@ -103,6 +103,12 @@ impl Clients {
         Self { client_id }
     }
 
+    /// Returns the client id that parameters name, once.
+    #[must_use]
+    pub fn id(parameters: &[u8]) -> Option<String> {
+        find(parameters, "client_id")
+    }
+
     /// Finds out who sent a request, whose parameters are `raw`, and puts the configured client id
     /// in the place of the client's own.
     #[must_use]

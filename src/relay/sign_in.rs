@@ -235,13 +235,19 @@ impl SignIn {
         Ok(answer.with_cookie(remembered))
     }
 
-    /// Answers a browser that comes back from the provider.
+    /// Answers a browser that comes back from the provider. `explain` is asked for what can be added
+    /// to the description of a refusal.
     ///
     /// # Errors
     /// When the system fails, or an answer cannot be written.
-    pub fn callback(&self, head: &request::Parts, now: u64) -> Result<Answer, Refusal> {
+    pub fn callback(
+        &self,
+        head: &request::Parts,
+        now: u64,
+        explain: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Answer, Refusal> {
         let query = head.uri.query().unwrap_or_default().as_bytes();
-        let state = find(query, "state").unwrap_or_default();
+        let state = heard(query, "state").unwrap_or_default();
         let flight = match Flight::open(&self.seals, &state, now) {
             Ok(flight) => flight,
             Err(OpenError::Expired) => {
@@ -265,11 +271,17 @@ impl SignIn {
                           start one, close this page: somebody may be after your sign-in.";
             return Ok(Answer::page("state_other_browser", what, remedy));
         }
-        if let Some(error) = find(query, "error") {
-            return self.refused(&flight.back, &error, find(query, "error_description"));
+        if let Some(error) = heard(query, "error") {
+            let told = heard(query, "error_description").unwrap_or_default();
+            let told = match explain(&told) {
+                Some(hint) => format!("{told} {hint}"),
+                None => told,
+            };
+            return self.refused(&flight.back, &error, &told);
         }
-        let Some(code) = find(query, "code").filter(|code| !code.is_empty()) else {
-            return self.refused(&flight.back, "server_error", None);
+        let Some(code) = heard(query, "code").filter(|code| !code.is_empty()) else {
+            let told = "the identity provider gave no code and no reason";
+            return self.refused(&flight.back, "server_error", told);
         };
         let held = Held {
             redirect_uri: flight.back.redirect_uri.clone(),
@@ -286,12 +298,7 @@ impl SignIn {
     }
 
     /// Passes on that the provider refused.
-    fn refused(
-        &self,
-        back: &Back,
-        error: &str,
-        description: Option<String>,
-    ) -> Result<Answer, Refusal> {
+    fn refused(&self, back: &Back, error: &str, description: &str) -> Result<Answer, Refusal> {
         // RFC 6749 §4.1.2.1: printable ASCII without quotes and backslashes. What speaks of a client
         // speaks of the gateway here: passed on, it would make clients throw their registration away.
         let is_code = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
@@ -301,7 +308,6 @@ impl SignIn {
             _ => "server_error",
         };
         let description: String = description
-            .unwrap_or_else(|| "the identity provider gave no code and no reason".to_owned())
             .chars()
             .map(|letter| match u8::try_from(letter) {
                 Ok(byte) if is_code(byte) => letter,
@@ -406,6 +412,15 @@ impl Flight {
         };
         read().ok_or(OpenError::Malformed)
     }
+}
+
+/// Returns a parameter of a provider's answer, when it stands there once. Not read strictly: Entra
+/// writes line breaks into its descriptions.
+fn heard(query: &[u8], name: &str) -> Option<String> {
+    let mut found = pairs::pairs(query).filter(|pair| pair.is_named(name));
+    let value = found.next()?.decoded();
+    let value = String::from_utf8_lossy(&value).into_owned();
+    found.next().is_none().then_some(value)
 }
 
 fn consent_to(asked: &Asked) -> Consent {

@@ -98,7 +98,8 @@ impl<'a> Browser<'a> {
     fn return_with(&mut self, state: &str, rest: &str, now: u64) -> Answer {
         let target = format!("/oauth2/callback?{rest}&state={state}&session_state=x");
         let head = head("GET", &target, &[("cookie", &self.line())]);
-        self.gateway.callback(&head, now).unwrap()
+        let explain = |told: &str| told.contains("AADSTS65004").then(|| "[hint]".to_owned());
+        self.gateway.callback(&head, now, &explain).unwrap()
     }
 
     /// Asks and approves; returns the `state` that the provider gets.
@@ -285,13 +286,12 @@ fn what_the_provider_refuses_is_told_to_the_client() {
         ("", "server_error"),
     ] {
         let rest = format!("error={given}&error_description=AADSTS65004%3A+%22no%22%0d%0a");
-        let rest = rest.replace("%0d%0a", "");
         let answer = browser.return_with(&state, &rest, NOW);
         assert_eq!(answer.reason, Some("authorization_refused"));
         assert_eq!(value(&answer, "error").as_deref(), Some(expect), "{given}");
         assert_eq!(
             value(&answer, "error_description").as_deref(),
-            Some("AADSTS65004:  no ")
+            Some("AADSTS65004:  no    [hint]")
         );
         assert!(location(&answer).ends_with("&state=a%2Fb+c%3D&iss=https%3A%2F%2Fgw.test"));
     }
