@@ -5,13 +5,15 @@
 
 mod credentials;
 mod entra;
+mod groups;
 mod metadata;
 mod plain;
 
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
 pub use entra::{
-    Authority, Authorize, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant,
+    Authority, Authorize, Bearer, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant,
     errors as aadsts,
 };
+pub use groups::{GroupSettings, Overage};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};

@@ -25,6 +25,8 @@ mod streams;
 #[cfg(test)]
 mod toolhive_api;
 #[cfg(test)]
+mod troubles;
+#[cfg(test)]
 mod upstreams;
 #[cfg(test)]
 mod world;
