@@ -205,6 +205,7 @@ impl Patient<'_> {
             return Ok(());
         };
         report.begin("the app registration")?;
+        let callback = Entra::callback(&self.gateway.public_url);
         let protected = self.protected();
         let registration = Registration {
             ask: &self.ask,
@@ -215,7 +216,7 @@ impl Patient<'_> {
             resource: protected
                 .first()
                 .map(|path| self.gateway.public_url.join(path)),
-            callback: None,
+            callback: entra.is_relayed().then_some(callback),
             credentials: self
                 .gateway
                 .credentials

@@ -74,6 +74,11 @@ impl Company {
         Self::start_with(&["localhost", "127.0.0.1"], change).await
     }
 
+    /// The same with plain HTTP on loopback, where Entra ignores the port of the public URL.
+    async fn plain(change: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::start_with(&[], change).await
+    }
+
     async fn start_with(names: &[&str], change: impl FnOnce(Builder) -> Builder) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = folder.path().join("ca.pem");
@@ -81,9 +86,12 @@ impl Company {
         let world = World::builder()
             .workload("github")
             .route("/mcp")
-            .certificate(names)
             .section(&format!("egress: {{ ca_file: {} }}", ca.display()))
             .section("limits: { connections: 500 }");
+        let world = match names {
+            [] => world,
+            names => world.certificate(names),
+        };
         let world = change(world).start().await;
         Self { world, folder }
     }
@@ -306,6 +314,13 @@ async fn a_redirect_uri_that_is_allowed_and_not_registered() {
 }
 
 #[tokio::test]
+async fn a_callback_of_the_gateways_own_that_is_not_registered() {
+    let relay = |world: Builder| world.provider("authorize: relay");
+    let expect = "/oauth2/callback` (the gateway's own callback) is not registered (AADSTS50011)";
+    check(relay, ("redirect URIs", expect)).await;
+}
+
+#[tokio::test]
 async fn loopback_addresses_of_no_client_at_all() {
     let vscode = "https://vscode.dev/redirect".to_owned();
     let only =
@@ -323,20 +338,43 @@ async fn a_registration_of_the_wrong_platform() {
     check(on(Platform::Spa), ("client", "AADSTS9002327")).await;
 }
 
-#[tokio::test]
-async fn a_secret_for_a_public_client() {
+/// A company whose gateway is a confidential client with that secret, on that platform.
+async fn confidential(platform: Platform, secret: &str) -> Diagnosis {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
-    std::fs::write(&file, "s3cr3t-of-the-gateway").unwrap();
+    std::fs::write(&file, secret).unwrap();
     std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let settings = format!(
-        "credentials: {{ client_secret: {{ file: {} }} }}",
+        "authorize: relay, credentials: {{ client_secret: {{ file: {} }} }}",
         file.display()
     );
-    let company = Company::start(|world| world.provider(&settings)).await;
+    let callback = (platform, "http://127.0.0.1/oauth2/callback".to_owned());
+    let entra = |entra: mcp_gateway_emulator::entra::Builder| {
+        entra.redirects(vec![callback]).secret(SECRET)
+    };
+    let company = Company::plain(|world| world.entra(entra).provider(&settings)).await;
     let found = company.look().await;
+    assert!(!format!("{:?}", found.findings).contains(secret));
+    found
+}
+
+const SECRET: &str = "s3cr3t-of-the-gateway";
+
+#[tokio::test]
+async fn a_confidential_gateway_is_fine() {
+    let found = confidential(Platform::Web, SECRET).await;
+    assert_eq!(found.wrong(), [""; 0]);
+    let ok = found.of("ok").join("\n");
+    assert!(ok.contains("redirect URIs: 1 of 1"), "{ok}");
+    assert!(ok.contains("credentials: Entra accepts"), "{ok}");
+}
+
+#[tokio::test]
+async fn a_wrong_secret_or_one_for_a_public_client() {
+    let found = confidential(Platform::Web, "another-one").await;
+    found.names("credentials", "AADSTS7000215");
+    let found = confidential(Platform::Native, SECRET).await;
     found.names("credentials", "AADSTS700025");
-    assert!(!format!("{:?}", found.findings).contains("s3cr3t"));
 }
 
 #[tokio::test]

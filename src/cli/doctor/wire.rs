@@ -138,6 +138,16 @@ mod tests {
     }
 
     #[test]
+    fn a_relayed_sign_in_asks_for_the_same() {
+        let wire = asked("authorize: relay", &[("resource", "r")]).unwrap();
+        assert!(names(&wire, "resource").is_empty());
+        assert_eq!(
+            names(&wire, "scope"),
+            ["openid profile email offline_access"]
+        );
+    }
+
+    #[test]
     fn what_the_gateway_refuses_is_no_question() {
         let why = asked("", &[("client_id", "twice")]).unwrap_err();
         assert!(why.contains("`check_authorize`"), "{why}");
