@@ -8,7 +8,7 @@ use std::{fs::Permissions, os::unix::fs::PermissionsExt, time::SystemTime};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use mcp_gateway::cli::doctor::{self, Form};
 use mcp_gateway_emulator::{
-    entra::{Endpoint, Fault, Platform, ResourceMode},
+    entra::{API_SCOPE, App, CLIENT_ID, Endpoint, Fault, Grant, Platform, ResourceMode},
     toolhive::{self, Oidc},
 };
 use mcp_gateway_filters::Catalog;
@@ -394,6 +394,52 @@ async fn scopes_that_entra_does_not_know() {
         let settings = format!("scopes: [{scopes}]");
         check(|world| world.provider(&settings), ("scopes", expect)).await;
     }
+}
+
+/// A company with a registration of its own for the API, and a gateway that hands out its tokens.
+async fn with_api(bearer: &str, uri: &str, scope: &str) -> Diagnosis {
+    const API: &str = "6f0a2b1c-77aa-4c1e-9b6d-3e2f1a0b9c8d";
+    let settings = format!(
+        "bearer: {bearer}, api: {{ application: {API}, identifier_uri: '{uri}', scopes: [{scope}] }}"
+    );
+    let grant = Grant {
+        client: CLIENT_ID.to_owned(),
+        resource: API.to_owned(),
+        scopes: vec![API_SCOPE.to_owned()],
+        principal: None,
+    };
+    let app = App::new(API, "MCP API").exposes(API_URI, &[API_SCOPE]);
+    let company = Company::start(|world| {
+        world
+            .entra(|entra| entra.app(app).grant(grant))
+            .provider(&settings)
+            .audience(API)
+    })
+    .await;
+    company.look().await
+}
+
+const API_URI: &str = "https://mcp.contoso.example/mcp";
+
+#[tokio::test]
+async fn every_bearer_is_asked_about_as_the_gateway_asks() {
+    for bearer in ["access_token", "native"] {
+        let found = with_api(bearer, API_URI, API_SCOPE).await;
+        assert_eq!(found.wrong(), [""; 0], "{bearer}");
+        let ok = found.of("ok").join("\n");
+        assert!(ok.contains(&format!("{API_URI}/{API_SCOPE}")), "{ok}");
+        let taken = ok.contains(&format!("Entra takes `resource={API_URI}`"));
+        assert_eq!(taken, bearer == "native", "{ok}");
+    }
+    let found = with_api("access_token", API_URI, "tools.write").await;
+    found.names("scopes", "AADSTS650053");
+    let found = with_api(
+        "access_token",
+        "https://mcp.contoso.example/other",
+        API_SCOPE,
+    )
+    .await;
+    found.names("scopes", "AADSTS500011");
 }
 
 #[tokio::test]

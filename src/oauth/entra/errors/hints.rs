@@ -66,6 +66,12 @@ pub const HINTS: &[Hint] = &[
         AGAIN,
     ),
     hint(
+        50078,
+        "the second factor was given too long ago",
+        Who::User,
+        AGAIN,
+    ),
+    hint(
         50079,
         "a second factor has to be set up",
         Who::User,
@@ -76,6 +82,12 @@ pub const HINTS: &[Hint] = &[
         "the user is not assigned to the application, which asks for it",
         Who::Administrator,
         "assign the user or a group under `Enterprise applications`, `Users and groups`",
+    ),
+    hint(
+        50133,
+        "the sign-in ended with a change of the password",
+        Who::User,
+        AGAIN,
     ),
     hint(
         50148,
@@ -186,6 +198,12 @@ pub const HINTS: &[Hint] = &[
         AGAIN,
     ),
     hint(
+        70044,
+        "a policy ends sign-ins after some time, and that is over",
+        Who::User,
+        AGAIN,
+    ),
+    hint(
         90002,
         "there is no such tenant in this cloud",
         Who::Operator,
@@ -245,6 +263,13 @@ pub const HINTS: &[Hint] = &[
         Who::Client,
         "send the same redirect_uri twice",
     ),
+    hint(
+        500_131,
+        "the caller's token is for another application than the one that exchanges it",
+        Who::Operator,
+        "exchange tokens as the application that they are for, which is that of `api`",
+    ),
+    hint(500_133, "the caller's token has expired", Who::User, AGAIN),
     hint(
         501_481,
         "the PKCE verifier does not belong to the challenge",
