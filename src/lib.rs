@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod egress;
 pub mod ingress;
+mod io;
 pub mod listener;
 pub mod oauth;
 pub mod oidc;
