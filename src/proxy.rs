@@ -19,22 +19,25 @@ mod pass;
 mod pipe;
 mod redirect;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use mcp_gateway_filters::{Filter, Response, Verdict};
 use pingora_core::{
-    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
+    apps::{HttpServerOptions, ReusedHttpStream},
     protocols::http::{ServerSession, v2::server::H2Options},
     server::ShutdownWatch,
 };
 
 use crate::{
     ingress::{self, Limits},
+    listener::App,
     respond,
     session::Sealer,
     snapshot::{Route, Snapshot, Step},
@@ -96,7 +99,11 @@ impl RequestIds {
 
     fn next(&self) -> String {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{:08x}{next:012x}", self.prefix)
+        // `format!` would begin with less and grow twice.
+        let mut id = String::with_capacity(20);
+        // A string takes everything.
+        let _ = write!(id, "{:08x}{next:012x}", self.prefix);
+        id
     }
 }
 
@@ -292,10 +299,9 @@ async fn apply(
     }
 }
 
-#[async_trait]
-impl HttpServerApp for Proxy {
-    async fn process_new_http(
-        self: &Arc<Self>,
+impl App for Proxy {
+    async fn serve(
+        &self,
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {

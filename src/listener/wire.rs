@@ -24,8 +24,9 @@ use crate::{
     io::leave_to_io,
 };
 
-/// The first allocation for a head.
-const HEAD_ALLOCATION: usize = 2048;
+/// The first allocation for a head: most requests, with the token of their caller and a call, come
+/// in one read.
+const HEAD_ALLOCATION: usize = 4096;
 /// How much of the requests after this one is held before the client has to wait.
 const AHEAD_LIMIT: usize = 16 * 1024;
 
