@@ -9,6 +9,10 @@ use crate::{
 ///
 /// Returns what is known about it. `now` is in seconds since the Unix epoch. Only the number and our
 /// own sentences are logged: Entra's words can hold names of users.
+#[expect(
+    clippy::must_use_candidate,
+    reason = "counting is what it is called for; the hint is for those who answer somebody"
+)]
 pub fn noticed(errors: &ProviderErrors, code: u32, now: u64) -> Option<&'static Hint> {
     let hint = aadsts::find(code);
     if errors.count(hint.map(|hint| hint.code), now) {
