@@ -31,6 +31,8 @@ pub enum Endpoint {
     Keys,
     /// `/v2.0/.well-known/openid-configuration`.
     Discovery,
+    /// Microsoft Graph, `/v1.0/…` and `/oidc/userinfo`.
+    Graph,
 }
 
 /// How an endpoint fails.
@@ -67,6 +69,9 @@ pub enum Fault {
     IdToken(String),
     /// Token endpoint: `invalid_grant`, AADSTS50173, as after a password change.
     Revoked,
+    /// Token endpoint: `interaction_required` with that number (50076, 50079, 53003) and `claims`,
+    /// as when Conditional Access wants the person back.
+    Interaction(u32),
 }
 
 #[derive(Debug)]
@@ -133,7 +138,7 @@ pub(super) async fn meet(state: &State, fault: Option<Fault>, good: Response<Bod
             "text/html; charset=utf-8",
             "<html><body>Our services aren't available right now</body></html>",
         )),
-        Fault::NoIdToken | Fault::IdToken(_) | Fault::Revoked => Ok(good),
+        Fault::NoIdToken | Fault::IdToken(_) | Fault::Revoked | Fault::Interaction(_) => Ok(good),
         Fault::SlowBody(over) => with_body(good, |whole| slow(whole, over)).await,
         Fault::Truncated => {
             with_body(good, |whole| {
