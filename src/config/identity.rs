@@ -81,7 +81,7 @@ fn of_entra(reader: &mut Reader<'_>, secrets: &Secrets<'_>, entra: Entra) -> Rea
             .groups
             .as_ref()
             .is_some_and(|groups| groups.credentials.is_some());
-        let from = if !own && entra.credentials.is_some() {
+        let from = if !own && groups.credentials.is_some() {
             Credentials::OfProvider(credentials.as_ref())
         } else {
             Credentials::OfGroups
@@ -105,12 +105,15 @@ fn completed(mut groups: GroupSettings, entra: &Entra) -> GroupSettings {
     let endpoints = entra.endpoints();
     groups.graph.get_or_insert(endpoints.graph);
     groups.url.get_or_insert(endpoints.token_of_tenant);
-    if groups.credentials.is_none() && groups.client_id.is_none() {
+    // A user's token is only good in the hands of the application that it is for.
+    let asker = match groups.overage {
+        Overage::OnBehalfOf => entra.audience_application(),
+        _ => entra.client_id.as_str(),
+    };
+    let asker = groups.client_id.get_or_insert_with(|| asker.to_owned());
+    if groups.credentials.is_none() && asker == entra.client_id.as_str() {
         groups.credentials.clone_from(&entra.credentials);
     }
-    groups
-        .client_id
-        .get_or_insert_with(|| entra.client_id.as_str().to_owned());
     groups
 }
 
@@ -195,17 +198,19 @@ fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identi
     Some(Identity {
         issuer: endpoints.issuer,
         v1_issuer: entra.v1_tokens.then_some(endpoints.v1_issuer),
-        audiences: vec![entra.client_id.as_str().to_owned()],
+        audiences: entra.audiences(),
         tenant,
         tenants,
         jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,
         scopes: entra.challenge_scopes(),
+        step_up: entra.claims_scopes().cloned(),
         groups,
     })
 }
 
 fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
-    for problem in entra.authority_problems() {
+    let problems = entra.authority_problems();
+    for problem in problems.into_iter().chain(entra.bearer_problems()) {
         let at = format!("{ENTRA}.{}", problem.at);
         match problem.help {
             Some(help) => reader.problem_help(&at, problem.what, help),
@@ -214,15 +219,12 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
             }
         }
     }
-    if !entra.scopes.iter().any(|scope| scope == "openid") {
-        let what = "expected `openid` among the scopes: without it Entra gives no id token";
-        reader.problem(&format!("{ENTRA}.scopes"), what);
+    for (at, what) in entra.bearer_notes() {
+        let at = if at.is_empty() {
+            ENTRA.to_owned()
+        } else {
+            format!("{ENTRA}.{at}")
+        };
+        reader.note(&at, what);
     }
-    if !entra.strip.iter().any(|param| param == "resource") {
-        let what = "`resource` reaches Entra, which answers AADSTS9010010 to most clients";
-        reader.note(&format!("{ENTRA}.strip"), what);
-    }
-    let what = "clients get the id token as their bearer: one app registration is enough, and the token says \
-                who signed in to this application, not what the caller may do";
-    reader.note(ENTRA, what);
 }
