@@ -330,3 +330,6 @@ pub(super) fn called(reader: &mut Reader<'_>, at: &str, url: String) -> Option<S
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
