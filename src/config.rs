@@ -15,10 +15,12 @@ mod path;
 mod problems;
 mod reader;
 mod routes;
+mod secrets;
 mod sections;
 mod source;
 mod steps;
 mod tree;
+mod upstream_token;
 mod upstreams;
 mod variables;
 mod wording;
@@ -39,17 +41,18 @@ use crate::{
 pub use capabilities::{CAPABILITIES, Capability};
 pub use gateway::{
     AccessLog, Authenticate, Endpoint, Exchange, Gateway, Identity, Proxy, Route, Sessions, Step,
-    UpstreamToken,
 };
 pub(crate) use problems::suggestion;
 pub use problems::{Located, Notes, Problems};
 pub use source::Source;
 pub use tree::Position;
+pub use upstream_token::{OnBehalfOf, StaticToken, TokenExchange, TokenSource, UpstreamToken};
 pub use variables::Environment;
 
 use problems::Located as Problem;
 use reader::Reader;
 use routes::Surroundings;
+use secrets::Secrets;
 
 /// A configuration that was read, and what can be said about it.
 #[derive(Debug)]
@@ -161,15 +164,23 @@ fn sections(
     let limits = sections::limits(reader);
     let client_address = sections::client_address(reader);
     let egress = sections::egress(reader);
-    let sessions = sections::sessions(reader, env);
+    let secrets = Secrets::new(env);
+    let sessions = sections::sessions(reader, &secrets);
     let access_log = sections::optional(reader, "access_log");
-    let (entra, identity) = identity::read(reader);
+    let identity::Read {
+        entra,
+        credentials,
+        identity,
+        directory,
+    } = identity::read(reader, &secrets);
     let upstreams = upstreams::read(reader);
     let around = Surroundings {
         catalog,
         public: public.as_ref(),
         identity: identity.as_ref(),
         entra: entra.as_ref(),
+        credentials: credentials.as_ref(),
+        secrets: &secrets,
         upstreams: &upstreams.names,
     };
     let (routes, written): (Vec<_>, Vec<_>) = routes::build(reader, &around).into_iter().unzip();
@@ -197,6 +208,8 @@ fn sections(
         egress: egress?,
         sessions,
         identity,
+        directory,
+        credentials: secrets.into_credentials(),
         upstreams: upstreams.configs,
         routes,
         access_log: access_log?,

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod entra;
+mod groups;
 mod metadata;
 mod plain;
 
@@ -13,5 +14,6 @@ pub use entra::{
     Api, Authority, Bearer, Cloud, Endpoints, Guid, IdentifierUri, IssuerUrl, PromptPolicy,
     Settings as Entra, StepUp, Tenant, errors as aadsts,
 };
+pub use groups::{GroupSettings, Overage};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};

@@ -21,6 +21,7 @@ mod mcp;
 mod pass;
 mod pipe;
 mod redirect;
+mod upstream_token;
 
 use std::sync::{
     Arc,

@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use mcp_gateway_filters::Filter;
 use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
+    delegation::Delegation,
+    directory::Directory,
     egress::{Egress, Target},
     ingress::{ClientAddress, Limits, Pressure},
     oidc::Verifier,
@@ -78,6 +80,8 @@ pub struct Authenticate {
     pub challenge: String,
     /// Groups of which the caller must be in one; empty lets everyone go on.
     pub groups: Vec<String>,
+    /// Who tells groups that a token does not list.
+    pub directory: Option<Arc<Directory>>,
 }
 
 /// Where a request goes.
@@ -88,8 +92,8 @@ pub struct Proxy {
     pub path: Option<String>,
     /// Whether sessions are sealed and pinned: an MCP route.
     pub sessions: bool,
-    /// Whether the upstream gets the caller's token.
-    pub with_token: bool,
+    /// What the upstream gets as proof of who calls.
+    pub token: UpstreamToken,
     /// The largest request body in bytes.
     pub request_body_limit: usize,
     /// How long the head of the answer may take.
@@ -100,6 +104,23 @@ pub struct Proxy {
     pub retries: IntCounterVec,
     /// Counted when the upstream does not answer properly, by `upstream` and `reason`.
     pub failures: IntCounterVec,
+}
+
+/// What an upstream gets as proof of who calls.
+pub enum UpstreamToken {
+    /// The caller's token.
+    Caller,
+    /// Nothing.
+    None,
+    /// A field with a secret.
+    Static {
+        /// Its name.
+        header: HeaderName,
+        /// Its value.
+        value: HeaderValue,
+    },
+    /// A token that is asked for in the caller's name.
+    Delegated(Arc<Delegation>),
 }
 
 /// The call of the token endpoint.

@@ -16,6 +16,8 @@ const LAYERS: &[&[&str]] = &[
     &["ingress", "seal", "telemetry"],
     &["egress", "listener", "session", "upstream"],
     &["admin", "oauth", "oidc"],
+    &["delegation"],
+    &["directory"],
     &["config", "snapshot"],
     &["proxy"],
     &["server"],

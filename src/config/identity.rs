@@ -1,12 +1,32 @@
 //! Whose tokens are accepted: from a provider's profile, or written out.
 
-use super::{Endpoint, Identity, path::Path, reader::Reader, sections};
-use crate::oauth::{self, Entra};
+use super::{
+    Endpoint, Identity,
+    path::Path,
+    reader::Reader,
+    secrets::Secrets,
+    sections,
+    upstream_token::{called, needed},
+};
+use crate::{
+    directory,
+    oauth::{self, Bearer, ClientCredentials, Entra, GroupSettings, Overage},
+};
 
 const ENTRA: &str = "authorization_server.entra";
 
+/// What was read; each is missing when it is not there, or not as it should be.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) entra: Option<Entra>,
+    /// Those of the provider.
+    pub(super) credentials: Option<ClientCredentials>,
+    pub(super) identity: Option<Identity>,
+    pub(super) directory: Option<directory::Config>,
+}
+
 /// Reads `authorization_server` or `identity`.
-pub(super) fn read(reader: &mut Reader<'_>) -> (Option<Entra>, Option<Identity>) {
+pub(super) fn read(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Read {
     let root = Path::root();
     let section = root.key("authorization_server");
     let written = reader.root.find("identity");
@@ -19,15 +39,121 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Option<Entra>, Option<Identity>)
         if let Some(entra) = &entra {
             check_entra(reader, entra);
         }
-        let identity = entra.as_ref().and_then(entra_identity);
-        return (entra, identity);
+        return entra.map_or_else(Read::default, |entra| of_entra(reader, secrets, entra));
     }
-    let identity: Option<Identity> =
+    let mut identity: Option<Identity> =
         written.and_then(|node| reader.read(node, &root.key("identity")));
-    if let Some(identity) = &identity {
+    let mut directory = None;
+    if let Some(identity) = &mut identity {
         check_identity(reader, identity);
+        if let Some(groups) = &identity.groups {
+            directory = directory_of(
+                reader,
+                secrets,
+                "identity.groups",
+                groups,
+                Credentials::OfGroups,
+            );
+        }
     }
-    (None, identity)
+    Read {
+        identity,
+        directory,
+        ..Read::default()
+    }
+}
+
+fn of_entra(reader: &mut Reader<'_>, secrets: &Secrets<'_>, entra: Entra) -> Read {
+    let credentials = entra
+        .credentials
+        .as_ref()
+        .and_then(|source| secrets.credentials(reader, &format!("{ENTRA}.credentials"), source));
+    let groups = entra.groups.clone().map(|groups| completed(groups, &entra));
+    let directory = groups.as_ref().and_then(|groups| {
+        let at = format!("{ENTRA}.groups");
+        if groups.overage == Overage::OnBehalfOf && entra.bearer == Bearer::IdToken {
+            let what = "callers come with id tokens, for which Entra gives nothing (AADSTS240002)";
+            let help = "set `overage: graph`, or `bearer: access_token`";
+            reader.problem_help(&format!("{at}.overage"), what, help);
+            return None;
+        }
+        let own = entra
+            .groups
+            .as_ref()
+            .is_some_and(|groups| groups.credentials.is_some());
+        let from = if !own && entra.credentials.is_some() {
+            Credentials::OfProvider(credentials.as_ref())
+        } else {
+            Credentials::OfGroups
+        };
+        directory_of(reader, secrets, &at, groups, from)
+    });
+    let identity = entra_identity(&entra, groups);
+    Read {
+        entra: Some(entra),
+        credentials,
+        identity,
+        directory,
+    }
+}
+
+/// Writes what the profile says already into the settings of groups.
+fn completed(mut groups: GroupSettings, entra: &Entra) -> GroupSettings {
+    if groups.overage == Overage::Unresolved {
+        return groups;
+    }
+    let endpoints = entra.endpoints();
+    groups.graph.get_or_insert(endpoints.graph);
+    groups.url.get_or_insert(endpoints.token_of_tenant);
+    if groups.credentials.is_none() && groups.client_id.is_none() {
+        groups.credentials.clone_from(&entra.credentials);
+    }
+    groups
+        .client_id
+        .get_or_insert_with(|| entra.client_id.as_str().to_owned());
+    groups
+}
+
+/// Whose credentials ask for groups.
+#[derive(Clone, Copy)]
+enum Credentials<'a> {
+    /// The provider's; when there are none, they were complained about there.
+    OfProvider(Option<&'a ClientCredentials>),
+    /// Those in the settings of groups.
+    OfGroups,
+}
+
+/// Gathers what asking for groups needs.
+fn directory_of(
+    reader: &mut Reader<'_>,
+    secrets: &Secrets<'_>,
+    base: &str,
+    groups: &GroupSettings,
+    from: Credentials<'_>,
+) -> Option<directory::Config> {
+    let asker = directory::Asker::of(groups.overage)?;
+    let credentials = match (from, &groups.credentials) {
+        (Credentials::OfProvider(known), _) => known.cloned(),
+        (Credentials::OfGroups, Some(source)) => {
+            secrets.credentials(reader, &format!("{base}.credentials"), source)
+        }
+        (Credentials::OfGroups, None) => {
+            let what = "Microsoft Graph tells groups only to an application that proves who it is";
+            let help = "add `credentials` here, or to `authorization_server.entra`";
+            reader.problem_help(base, what, help);
+            None
+        }
+    };
+    let url = needed(reader, base, "url", groups.url.as_ref());
+    let client_id = needed(reader, base, "client_id", groups.client_id.as_ref());
+    let graph = needed(reader, base, "graph", groups.graph.as_ref());
+    Some(directory::Config {
+        asker,
+        graph: called(reader, &format!("{base}.graph"), graph?)?,
+        url: called(reader, &format!("{base}.url"), url?)?,
+        client_id: client_id?,
+        credentials: credentials?,
+    })
 }
 
 fn check_identity(reader: &mut Reader<'_>, identity: &Identity) {
@@ -59,7 +185,7 @@ fn check_identity(reader: &mut Reader<'_>, identity: &Identity) {
     }
 }
 
-fn entra_identity(entra: &Entra) -> Option<Identity> {
+fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identity> {
     let endpoints = entra.endpoints();
     let mut tenants = entra.tenants();
     let tenant = match tenants.as_slice() {
@@ -74,6 +200,7 @@ fn entra_identity(entra: &Entra) -> Option<Identity> {
         tenants,
         jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,
         scopes: entra.challenge_scopes(),
+        groups,
     })
 }
 

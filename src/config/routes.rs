@@ -13,22 +13,27 @@ use super::{
     mcp::Mcp,
     problems::Located,
     reader::Reader,
+    secrets::Secrets,
     steps::{self, Named, Names, Written},
     tree::{Kind, Node},
+    upstream_token::Profile,
 };
 use crate::{
-    oauth::{self, Entra, Protected, Setting},
+    oauth::{self, ClientCredentials, Entra, Protected, Setting},
     origin::Origin,
 };
 use draft::{Body, Draft};
 
 /// What routes may refer to; `None` is what is missing or could not be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) public: Option<&'a Origin>,
     pub(super) identity: Option<&'a Identity>,
     pub(super) entra: Option<&'a Entra>,
+    /// Those of the provider.
+    pub(super) credentials: Option<&'a ClientCredentials>,
+    pub(super) secrets: &'a Secrets<'a>,
     pub(super) upstreams: &'a [String],
 }
 
@@ -190,6 +195,11 @@ fn finish(
         catalog: around.catalog,
         upstreams: around.upstreams,
         identity: around.identity,
+        profile: around.entra.map(|entra| Profile {
+            entra,
+            credentials: around.credentials,
+        }),
+        secrets: around.secrets,
         resource_metadata: &resource_metadata,
     };
     let steps = match &draft.body {

@@ -12,7 +12,9 @@ use super::{
     path::{self, Path},
     problems::{Located, suggestion},
     reader::Reader,
+    secrets::Secrets,
     tree::{Kind, Node, excerpt, is_made},
+    upstream_token::{self, Profile},
 };
 
 /// Built-in filters that answer every request they see; nothing behind them is ever reached.
@@ -25,12 +27,15 @@ const ANSWERING: [&str; 5] = [
 ];
 
 /// What steps may refer to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Names<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) upstreams: &'a [String],
     /// `None` when there is none, or none that could be read.
     pub(super) identity: Option<&'a Identity>,
+    /// What completes settings that the provider says already.
+    pub(super) profile: Option<Profile<'a>>,
+    pub(super) secrets: &'a Secrets<'a>,
     /// The URL of the document that describes the route.
     pub(super) resource_metadata: &'a str,
 }
@@ -212,7 +217,12 @@ impl Settings<'_, '_, '_> {
 
     fn proxy(self, names: &Names<'_>) -> Option<Step> {
         let known = knows_upstream(self.reader, names.upstreams, self.node, self.base);
-        let proxy: Proxy = self.read()?;
+        let base = path::join(self.base, "upstream_token");
+        let reader = self.reader;
+        let mut proxy: Proxy = reader.read(self.node, &Path::written(self.base))?;
+        let token = &mut proxy.upstream_token;
+        let token = upstream_token::complete(reader, names.secrets, names.profile, &base, token)?;
+        proxy.token = token;
         known.then_some(Step::Proxy(proxy))
     }
 

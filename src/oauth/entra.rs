@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::{
     credentials::CredentialSource,
+    groups::GroupSettings,
     metadata::{Metadata, Protected, any_origin},
     plain::{Route, Setting, Step},
 };
@@ -53,6 +54,9 @@ pub struct Settings {
     /// How the gateway proves to Entra which application it is.
     #[serde(default)]
     pub credentials: Option<CredentialSource>,
+    /// Whom to ask for groups that a token does not list.
+    #[serde(default)]
+    pub groups: Option<GroupSettings>,
     /// Every scope that clients may ask for, beside those of `api`, and the default for those that
     /// ask for none.
     #[serde(default)]

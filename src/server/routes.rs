@@ -6,7 +6,9 @@ use http::HeaderValue;
 use mcp_gateway_filters::Problem;
 
 use crate::{
-    config::{self, Gateway, UpstreamToken},
+    config::{self, Gateway, TokenSource},
+    delegation::Delegation,
+    directory::Directory,
     egress::{Egress, Target},
     ingress::Pressure,
     oidc::Verifier,
@@ -21,6 +23,9 @@ pub(super) struct Parts<'a> {
     pub(super) pools: &'a [Arc<Pool>],
     pub(super) egress: &'a Arc<Egress>,
     pub(super) verifier: Option<&'a Arc<Verifier>>,
+    pub(super) directory: Option<&'a Arc<Directory>>,
+    /// Those whose users may call.
+    pub(super) tenants: &'a [String],
     pub(super) metrics: &'a Metrics,
     pub(super) pressure: &'a Arc<Pressure>,
 }
@@ -109,6 +114,26 @@ impl Parts<'_> {
             verifier: Arc::clone(verifier),
             challenge,
             groups: gate.groups.clone(),
+            directory: self.directory.map(Arc::clone),
+        })
+    }
+
+    fn token(&self, token: &TokenSource) -> Result<snapshot::UpstreamToken, Problem> {
+        Ok(match token {
+            TokenSource::Caller => snapshot::UpstreamToken::Caller,
+            TokenSource::None => snapshot::UpstreamToken::None,
+            TokenSource::Static(field) => {
+                let (header, value) = &**field;
+                snapshot::UpstreamToken::Static {
+                    header: header.clone(),
+                    value: value.reveal().clone(),
+                }
+            }
+            TokenSource::Delegated(config) => {
+                let (egress, metrics) = (self.egress, self.metrics);
+                let built = Delegation::build(config, self.tenants, egress, metrics)?;
+                snapshot::UpstreamToken::Delegated(Arc::new(built))
+            }
         })
     }
 
@@ -122,7 +147,7 @@ impl Parts<'_> {
             pool: Arc::clone(pool),
             path: proxy.path.as_ref().map(|path| path.as_str().to_owned()),
             sessions: proxy.sessions,
-            with_token: proxy.upstream_token == UpstreamToken::Caller,
+            token: self.token(&proxy.token)?,
             request_body_limit: proxy.request_body_limit.0,
             response_head_timeout: proxy.response_head_timeout.map(|period| period.0),
             allow: proxy.allow.clone(),

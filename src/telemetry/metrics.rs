@@ -45,6 +45,10 @@ pub struct Metrics {
     pub upstream_failures: IntCounterVec,
     /// By `outcome`.
     pub token_exchanges: IntCounterVec,
+    /// By `purpose` and `outcome`.
+    pub delegations: IntCounterVec,
+    /// By `outcome`.
+    pub group_lookups: IntCounterVec,
     /// By `aadsts`, with when each was seen last.
     pub provider_errors: ProviderErrors,
     /// By `outcome`.
@@ -104,6 +108,8 @@ impl Metrics {
                 &[names::UPSTREAM, names::REASON],
             ),
             token_exchanges: counter(r, &names::TOKEN_EXCHANGES, &[names::OUTCOME]),
+            delegations: counter(r, &names::DELEGATIONS, &[names::PURPOSE, names::OUTCOME]),
+            group_lookups: counter(r, &names::GROUP_LOOKUPS, &[names::OUTCOME]),
             provider_errors: ProviderErrors::new(counter(
                 r,
                 &names::PROVIDER_ERRORS,
