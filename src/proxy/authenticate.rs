@@ -120,6 +120,19 @@ pub(super) fn interaction_required(route: &Route, claims: Option<&str>) -> Failu
     })
 }
 
+/// The same to a caller of whom a workload demands claims; `None` where the authorization server
+/// takes none in a scope, so that the caller would sign in in vain.
+pub(super) fn demands(route: &Route, claims: &str) -> Option<Failure> {
+    let takes_claims = route.steps.iter().any(|step| match step {
+        Step::Authenticate(gate) => gate
+            .step_up
+            .as_ref()
+            .is_some_and(|step_up| demand(step_up, claims).is_some()),
+        _ => false,
+    });
+    takes_claims.then(|| interaction_required(route, Some(claims)))
+}
+
 /// Asks for claims by a scope beside the usual ones: clients read no `claims`. `None` when there is
 /// no such scope.
 fn demand(step_up: &StepUp, claims: &str) -> Option<String> {
