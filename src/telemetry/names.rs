@@ -92,11 +92,6 @@ pub const TOKEN_EXCHANGES: Name = name(
     "gateway_token_exchanges_total",
     "Token requests sent to the authorization server, by outcome.",
 );
-/// Refusals of the authorization server.
-pub const PROVIDER_ERRORS: Name = name(
-    "gateway_provider_errors_total",
-    "Errors that Entra ID answered with, by number.",
-);
 /// Tokens asked for by the gateway itself.
 pub const DELEGATIONS: Name = name(
     "gateway_delegations_total",
@@ -106,6 +101,11 @@ pub const DELEGATIONS: Name = name(
 pub const GROUP_LOOKUPS: Name = name(
     "gateway_group_lookups_total",
     "Times a user's groups were asked for because the token did not list them, by outcome.",
+);
+/// Refusals of the authorization server.
+pub const PROVIDER_ERRORS: Name = name(
+    "gateway_provider_errors_total",
+    "Errors that Entra ID answered with, by number.",
 );
 /// Key set fetches.
 pub const KEY_SET_FETCHES: Name = name(
