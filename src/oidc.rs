@@ -34,6 +34,8 @@ pub struct Issuer {
     pub audiences: Vec<String>,
     /// The `tid`s that are ours; with none, `tid` is not asked for.
     pub tenants: Vec<String>,
+    /// Scopes of which `scp` must hold at least one; with none, it is not asked for.
+    pub scopes: Vec<String>,
 }
 
 /// Writes the tenant's id into an issuer that holds `{tenantid}`.

@@ -106,6 +106,10 @@ impl Server {
             verifier: verifier.as_ref(),
             directory: directory.as_ref(),
             tenants: &tenants,
+            step_up: config
+                .identity
+                .as_ref()
+                .and_then(|one| one.step_up.as_ref()),
             metrics: &metrics,
             pressure: &pressure,
             seals: &Arc::new(seals),
@@ -233,6 +237,7 @@ fn verifier(
         v1_issuer: identity.v1_issuer.clone(),
         audiences: identity.audiences.clone(),
         tenants: identity.tenants(),
+        scopes: identity.token_scopes.clone(),
     };
     let keys = KeySource::new(jwks, egress, metrics);
     let verifier = Verifier::new(issuer, keys.clone(), metrics);

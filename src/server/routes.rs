@@ -1,6 +1,6 @@
 //! From configured routes to compiled ones: names become pools, settings become ready values.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::HeaderValue;
 use mcp_gateway_filters::Problem;
@@ -27,6 +27,8 @@ pub(super) struct Parts<'a> {
     pub(super) directory: Option<&'a Arc<Directory>>,
     /// Those whose users may call.
     pub(super) tenants: &'a [String],
+    /// Scopes that stand for claims; `None` where the authorization server takes no claims in one.
+    pub(super) step_up: Option<&'a BTreeMap<String, String>>,
     pub(super) metrics: &'a Metrics,
     pub(super) pressure: &'a Arc<Pressure>,
     pub(super) seals: &'a Arc<Seals>,
@@ -162,6 +164,11 @@ impl Parts<'_> {
         }
         Ok(snapshot::Authenticate {
             verifier: Arc::clone(verifier),
+            step_up: self.step_up.map(|names| snapshot::StepUp {
+                resource_metadata: gate.resource_metadata.clone(),
+                scopes: gate.scopes.clone(),
+                names: names.clone(),
+            }),
             challenge,
             groups: gate.groups.clone(),
             directory: self.directory.map(Arc::clone),
