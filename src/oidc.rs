@@ -45,3 +45,13 @@ fn issuer_of<'a>(template: &'a str, tenant: Option<&str>) -> Cow<'a, str> {
         _ => template.into(),
     }
 }
+
+/// Returns how many keys of a key set could verify a token.
+///
+/// # Errors
+/// Why the document is no key set, as a sentence.
+pub fn usable_keys(document: &[u8]) -> Result<usize, String> {
+    keys::KeySet::parse(document)
+        .map(|set| set.len())
+        .map_err(|error| error.to_string())
+}
