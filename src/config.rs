@@ -14,6 +14,7 @@ mod mcp;
 mod path;
 mod problems;
 mod reader;
+mod relay;
 mod routes;
 mod secrets;
 mod sections;
@@ -44,6 +45,7 @@ pub use gateway::{
 };
 pub(crate) use problems::suggestion;
 pub use problems::{Located, Notes, Problems};
+pub use relay::{IssueClient, OpenGrant, Place, Relay, ResolveClient, Station};
 pub use source::Source;
 pub use tree::Position;
 pub use upstream_token::{OnBehalfOf, StaticToken, TokenExchange, TokenSource, UpstreamToken};

@@ -11,8 +11,8 @@ mod plain;
 
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
 pub use entra::{
-    Api, Authority, Bearer, Cloud, Endpoints, Guid, IdentifierUri, IssuerUrl, PromptPolicy,
-    Settings as Entra, StepUp, Tenant, errors as aadsts,
+    Api, Authority, Authorize, Bearer, Cloud, Endpoints, Guid, IdentifierUri, IssuerUrl,
+    PromptPolicy, Settings as Entra, StepUp, Tenant, errors as aadsts,
 };
 pub use groups::{GroupSettings, Overage};
 pub use metadata::{Metadata, Protected, resource_metadata};

@@ -18,7 +18,9 @@ use crate::{
     directory::Directory,
     egress::{Egress, Target},
     ingress::{ClientAddress, Limits, Pressure},
+    oauth::ClientCredentials,
     oidc::Verifier,
+    relay::{Clients, Grants, Place, Seals, SignIn},
     router::{Allow, Router},
     telemetry::{metrics::Metrics, provider_errors::ProviderErrors},
     upstream::Pool,
@@ -71,6 +73,53 @@ pub enum Step {
     Proxy(Box<Proxy>),
     /// Calls the authorization server and answers from memory.
     Exchange(Box<Exchange>),
+    /// Finds out which client is asking.
+    ResolveClient(Box<ResolveClient>),
+    /// Answers at one station of a relayed sign-in.
+    Relay(Box<Relay>),
+    /// Opens what clients bring to the token endpoint.
+    OpenGrant(Arc<Grants>),
+    /// Registers a client under an id of its own.
+    IssueClient(Box<IssueClient>),
+}
+
+/// Who is asking.
+pub struct ResolveClient {
+    /// Where it says so.
+    pub place: Place,
+    /// Who is known.
+    pub clients: Clients,
+    /// What registrations are sealed with.
+    pub seals: Arc<Seals>,
+}
+
+/// A station of a relayed sign-in.
+pub struct Relay {
+    /// Which one.
+    pub station: Station,
+    /// What happens there.
+    pub sign_in: SignIn,
+    /// What the provider refuses is counted here.
+    pub errors: ProviderErrors,
+}
+
+/// Where in a sign-in a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Station {
+    /// A client asks, and the gateway asks a person.
+    Authorize,
+    /// The person answers.
+    Consent,
+    /// The provider has answered.
+    Callback,
+}
+
+/// Registrations with ids of their own.
+pub struct IssueClient {
+    /// The filter that judges and answers them.
+    pub filter: Arc<dyn Filter>,
+    /// What they are sealed with.
+    pub seals: Arc<Seals>,
 }
 
 /// Who may go on.
@@ -130,12 +179,24 @@ pub enum UpstreamToken {
     Delegated(Arc<Delegation>),
 }
 
+/// A client of the authorization server that is the gateway itself.
+pub struct OwnClient {
+    /// Its id.
+    pub id: String,
+    /// How it proves who it is.
+    pub credentials: ClientCredentials,
+    /// The token endpoint: the only place where it does.
+    pub token_endpoint: String,
+}
+
 /// The call of the token endpoint.
 pub struct Exchange {
     /// The way out.
     pub egress: Arc<Egress>,
     /// The token endpoint.
     pub target: Target,
+    /// The client that the gateway is there, when it proves who it is.
+    pub client: Option<OwnClient>,
     /// How long the whole call may take.
     pub timeout: Duration,
     /// The largest answer in bytes, after decompression.

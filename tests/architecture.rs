@@ -12,9 +12,9 @@ use std::{
 
 /// Modules from the bottom up. A module uses rows below its own, never its own row.
 const LAYERS: &[&[&str]] = &[
-    &["origin", "respond", "router", "secret", "units"],
+    &["io", "origin", "respond", "router", "secret", "units"],
     &["ingress", "seal", "telemetry"],
-    &["egress", "listener", "session", "upstream"],
+    &["egress", "listener", "relay", "session", "upstream"],
     &["admin", "oauth", "oidc"],
     &["delegation"],
     &["directory"],

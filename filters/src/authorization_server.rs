@@ -42,6 +42,10 @@ pub(crate) struct AuthorizationServerConfig {
     jwks_uri: String,
     /// The scopes that a client may ask for.
     scopes: Vec<String>,
+    /// Whether every authorization response names the issuer (RFC 9207); clients then refuse those
+    /// that do not.
+    #[serde(default)]
+    iss_parameter: bool,
 }
 
 /// The document of RFC 8414 §2, with what OpenID Connect Discovery 1.0 §3 requires beside it.
@@ -61,6 +65,8 @@ struct Document {
     token_endpoint_auth_methods_supported: [&'static str; 1],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: [&'static str; 1],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    authorization_response_iss_parameter_supported: bool,
 }
 
 impl FilterConfig for AuthorizationServerConfig {
@@ -103,6 +109,7 @@ impl FilterConfig for AuthorizationServerConfig {
             token_endpoint_auth_methods_supported: ["none"],
             subject_types_supported: ["pairwise"],
             id_token_signing_alg_values_supported: ["RS256"],
+            authorization_response_iss_parameter_supported: self.iss_parameter,
         });
         Metadata::build(response, problems)
     }
@@ -166,6 +173,16 @@ mod tests {
           ]
         }
         "#);
+    }
+
+    #[test]
+    fn who_names_the_issuer_in_every_response_says_so() {
+        let mut yaml = settings("https://gw.test", "https://gw.test/oauth2/authorize");
+        yaml["iss_parameter"] = true.into();
+        let filter = try_build_json("authorization_server", yaml).unwrap();
+        let response = reply(filter.request(&cx(), &request("GET /")));
+        let json: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(json["authorization_response_iss_parameter_supported"], true);
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod form_to_query;
 mod identity;
 mod map_resource;
 mod page;
-mod pairs;
+pub mod pairs;
 mod pass_token;
 mod place;
 mod problem;
@@ -51,6 +51,8 @@ pub use filter::{
     ResponseEdits, Transform, Verdict,
 };
 pub use identity::{Groups, Identity};
+pub use page::{Page, STYLE, STYLE_HASH, escape};
 pub use problem::Problem;
-pub use redirect_uri::{Preset, RedirectUris};
+pub use redirect::to as redirect_to;
+pub use redirect_uri::{Preset, RedirectUris, is_loopback};
 pub use scope_to_claims::claims_scope;

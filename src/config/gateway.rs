@@ -10,12 +10,13 @@ use mcp_gateway_filters::Filter;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use url::Url;
 
+use super::relay::{IssueClient, OpenGrant, Relay, ResolveClient};
 use super::upstream_token::{TokenSource, UpstreamToken};
 use crate::{
     admin, directory, egress,
     ingress::{ClientAddress, Limits},
     listener,
-    oauth::{ClientCredentials, GroupSettings, StepUp},
+    oauth::{ClientCredentials, CredentialSource, GroupSettings, StepUp},
     origin::{Origin, is_loopback},
     router::Allow,
     secret::Secret,
@@ -200,6 +201,14 @@ pub enum Step {
     Proxy(Proxy),
     /// Calls the authorization server with the request's body and answers from memory; ends the route.
     Exchange(Exchange),
+    /// Finds out which client is asking.
+    ResolveClient(ResolveClient),
+    /// Answers at one station of a relayed sign-in; ends the route.
+    Relay(Relay),
+    /// Opens what clients bring to the token endpoint.
+    OpenGrant(OpenGrant),
+    /// Registers a client under an id of its own; ends the route.
+    IssueClient(IssueClient),
 }
 
 impl Step {
@@ -211,6 +220,10 @@ impl Step {
             Self::Authenticate(_) => "authenticate",
             Self::Proxy(_) => "proxy",
             Self::Exchange(_) => "exchange",
+            Self::ResolveClient(_) => "resolve_client",
+            Self::Relay(_) => "relay",
+            Self::OpenGrant(_) => "open_grant",
+            Self::IssueClient(_) => "issue_client",
         }
     }
 }
@@ -291,6 +304,15 @@ pub struct Exchange {
     /// The largest answer, after decompression.
     #[serde(default = "exchange_response_limit")]
     pub response_limit: Size,
+    /// The client that the gateway is there, when it proves who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// How it proves that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialSource>,
+    /// The same, with the secret at hand.
+    #[serde(skip)]
+    pub client: Option<(String, ClientCredentials)>,
 }
 
 const fn exchange_timeout() -> Period {

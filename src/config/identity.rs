@@ -6,6 +6,7 @@ use super::{
     reader::Reader,
     secrets::Secrets,
     sections,
+    tree::Node,
     upstream_token::{called, needed},
 };
 use crate::{
@@ -227,4 +228,32 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
         };
         reader.note(&at, what);
     }
+    match (entra.is_relayed(), &entra.credentials) {
+        (false, Some(_)) if entra.groups.is_none() && !names(reader.root, "on_behalf_of") => {
+            let what = "a confidential client needs `authorize: relay`: otherwise whoever steals a \
+                        code or a refresh token elsewhere redeems it here, with the gateway's secret";
+            let help = "set `authorize: relay`, or leave out `credentials`";
+            reader.problem_help(&format!("{ENTRA}.credentials"), what, help);
+        }
+        (true, credentials) => {
+            let platform = if credentials.is_some() {
+                "Web"
+            } else {
+                "Mobile and desktop applications"
+            };
+            let what = format!(
+                "register `/oauth2/callback` of `public_url` as redirect URI of the application, \
+                 platform `{platform}`; clients need none there"
+            );
+            reader.note(&format!("{ENTRA}.authorize"), what);
+        }
+        // The gateway's own calls use them, and clients' never do.
+        (false, _) => {}
+    }
+}
+
+/// Says whether a key of this name stands anywhere below a node.
+fn names(node: &Node, key: &str) -> bool {
+    node.entries().iter().any(|entry| entry.key == key)
+        || node.children().any(|child| names(child, key))
 }

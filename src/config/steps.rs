@@ -6,7 +6,7 @@ use mcp_gateway_filters::{BuildError, Catalog};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Authenticate, Exchange, Identity, Proxy, Step,
+    Authenticate, Exchange, Identity, IssueClient, Proxy, Step,
     capabilities::{CAPABILITIES, Capability},
     gateway::Endpoint,
     path::{self, Path},
@@ -81,7 +81,8 @@ impl<'a> Named<'a> {
 
     /// Says whether a route may end here.
     pub(super) fn answers(&self) -> bool {
-        ANSWERING.contains(&self.name) || matches!(self.name, "proxy" | "exchange")
+        ANSWERING.contains(&self.name)
+            || matches!(self.name, "proxy" | "exchange" | "relay" | "issue_client")
     }
 
     /// Says whether the step is known to pass requests on; steps of embedding programs may answer.
@@ -144,7 +145,11 @@ pub(super) fn build(
     match step.name {
         "authenticate" => settings.authenticate(names),
         "proxy" => settings.proxy(names),
-        "exchange" => settings.read::<Exchange>().map(Step::Exchange),
+        "exchange" => settings.exchange(names),
+        "resolve_client" => settings.read().map(Step::ResolveClient),
+        "relay" => settings.read().map(Step::Relay),
+        "open_grant" => settings.read().map(Step::OpenGrant),
+        "issue_client" => settings.issue_client(names, node, written),
         "authorize" | "policy" => {
             reader.push(Located::at(
                 node.at,
@@ -224,6 +229,38 @@ impl Settings<'_, '_, '_> {
         let token = upstream_token::complete(reader, names.secrets, names.profile, &base, token)?;
         proxy.token = token;
         known.then_some(Step::Proxy(proxy))
+    }
+
+    fn exchange(self, names: &Names<'_>) -> Option<Step> {
+        let (base, reader) = (self.base, self.reader);
+        let mut exchange: Exchange = reader.read(self.node, &Path::written(base))?;
+        let Some(source) = &exchange.credentials else {
+            return Some(Step::Exchange(exchange));
+        };
+        let Some(client_id) = exchange.client_id.clone() else {
+            let what = "expected the `client_id` of the credentials, found none";
+            reader.problem(base, what);
+            return None;
+        };
+        // Read for the profile already, and complained about there.
+        let credentials = match names.profile {
+            Some(profile) if profile.entra.credentials.as_ref() == Some(source) => {
+                profile.credentials.cloned()
+            }
+            _ => names
+                .secrets
+                .credentials(reader, &path::join(base, "credentials"), source),
+        };
+        exchange.client = Some((client_id, credentials?));
+        Some(Step::Exchange(exchange))
+    }
+
+    /// The filter of the same settings does the work, and the gateway changes its answer.
+    fn issue_client(self, names: &Names<'_>, step: &Node, written: Written<'_>) -> Option<Step> {
+        match self.filter(names, "register_client", step, written)? {
+            Step::Filter { filter, .. } => Some(Step::IssueClient(IssueClient { filter })),
+            other => Some(other),
+        }
     }
 
     fn filter(

@@ -7,6 +7,7 @@
 mod authority;
 mod bearer;
 pub mod errors;
+mod relay;
 
 use serde::Deserialize;
 
@@ -20,6 +21,7 @@ use crate::origin::Origin;
 
 pub use authority::{Authority, Cloud, Endpoints, Guid, IssuerUrl, Tenant};
 pub use bearer::{Api, Bearer, IdentifierUri, PromptPolicy, StepUp};
+pub use relay::Authorize;
 
 /// An application of a tenant, as written in `gateway.yaml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -54,6 +56,9 @@ pub struct Settings {
     /// How the gateway proves to Entra which application it is.
     #[serde(default)]
     pub credentials: Option<CredentialSource>,
+    /// Which way a browser takes to Entra and back.
+    #[serde(default)]
+    pub authorize: Authorize,
     /// Whom to ask for groups that a token does not list.
     #[serde(default)]
     pub groups: Option<GroupSettings>,
@@ -88,40 +93,44 @@ impl Settings {
             jwks_uri: &endpoints.jwks,
             scopes: &scopes,
             step_up: &step_up,
+            names_issuer: self.is_relayed(),
         };
         let mut routes = metadata.routes(protected);
         for path in ["/oauth2/authorize", "/authorize"] {
-            routes.push(self.authorize(path, &endpoints));
+            routes.push(self.authorize(path, public, &endpoints));
         }
         for path in ["/oauth2/token", "/token"] {
-            routes.push(self.token(path, &endpoints));
+            routes.push(self.token(path, public, &endpoints));
         }
         routes.push(self.register());
+        routes.extend(self.relay_routes(public, &endpoints));
         routes
     }
 
     /// No `cors` here: a person goes to this page, and no script may.
-    fn authorize(&self, path: &str, endpoints: &Endpoints) -> Route {
+    fn authorize(&self, path: &str, public: &Origin, endpoints: &Endpoints) -> Route {
         let check = Step::new(
             "check_authorize",
             [("client_id", self.client_id.as_str().into())],
         )
-        .with("redirect_uris", self.redirect_uris.clone());
-        let mut steps = vec![Step::new("form_to_query", []), check];
+        .with("redirect_uris", self.redirect_uris.clone())
+        .with("issuer", self.issuer_of_errors(public));
+        let mut steps = vec![Step::new("form_to_query", [])];
+        steps.extend(self.resolve_client("query"));
+        steps.push(check);
         steps.extend(self.authorization_steps());
-        steps.push(Step::new(
-            "redirect",
-            [("to", endpoints.authorize.as_str().into())],
-        ));
+        steps.push(self.leave(public, endpoints));
         plain(path, steps)
     }
 
-    fn token(&self, path: &str, endpoints: &Endpoints) -> Route {
-        let check = Step::new(
+    fn token(&self, path: &str, public: &Origin, endpoints: &Endpoints) -> Route {
+        let mut steps = vec![any_origin(&["POST"])];
+        steps.extend(self.resolve_client("form"));
+        steps.push(Step::new(
             "check_token_request",
             [("client_id", self.client_id.as_str().into())],
-        );
-        let mut steps = vec![any_origin(&["POST"]), check];
+        ));
+        steps.extend(self.open_grant(public));
         steps.extend(self.token_request_steps());
         // Entra answers AADSTS9002326 to a public client that comes with an `Origin`.
         steps.push(Step::new(
@@ -129,16 +138,13 @@ impl Settings {
             [("request", Setting::list(["origin", "cookie"]))],
         ));
         steps.extend(self.token_answer_steps());
-        steps.push(Step::new(
-            "exchange",
-            [("url", endpoints.token.as_str().into())],
-        ));
+        steps.push(self.exchange(endpoints));
         plain(path, steps)
     }
 
     fn register(&self) -> Route {
         let register = Step::new(
-            "register_client",
+            self.registrar(),
             [("client_id", self.client_id.as_str().into())],
         )
         .with("redirect_uris", self.redirect_uris.clone());

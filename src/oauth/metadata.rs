@@ -39,6 +39,8 @@ pub struct Metadata<'a> {
     pub scopes: &'a [String],
     /// Scopes that are asked for only when a challenge names them.
     pub step_up: &'a [String],
+    /// Whether every authorization response names the issuer (RFC 9207).
+    pub names_issuer: bool,
 }
 
 impl Metadata<'_> {
@@ -109,6 +111,10 @@ impl Metadata<'_> {
                     Setting::list(self.scopes.iter().chain(self.step_up)),
                 ),
             ],
+        )
+        .with(
+            "iss_parameter",
+            self.names_issuer.then_some(Setting::Flag(true)),
         );
         document_route(path, document)
     }

@@ -92,7 +92,8 @@ impl Machine {
                 let what = format!(
                     "`{connections}` connections may take {need} open files, and this process may open {files}"
                 );
-                found.push(Problem::new("limits.connections", what).help(MORE_FILES));
+                let help = format!("{MORE_FILES}, or leave it out: it is then what fits");
+                found.push(Problem::new("limits.connections", what).help(help));
             }
         }
         match (limits.memory, self.memory) {
@@ -114,8 +115,7 @@ impl Machine {
     }
 }
 
-const MORE_FILES: &str = "raise `LimitNOFILE=` in the unit (`ulimit -n` in a shell), or leave `limits.connections` \
-     out: it is then what fits";
+const MORE_FILES: &str = "raise `LimitNOFILE=` in the unit (`ulimit -n` in a shell)";
 
 /// Makes the limit of open files as large as this process may make it.
 ///

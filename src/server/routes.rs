@@ -13,8 +13,9 @@ use crate::{
     ingress::Pressure,
     oauth::StepUp,
     oidc::Verifier,
+    relay::{self, Clients, Grants, Seals, SignIn},
     router::Router,
-    snapshot::{self, Route, RouteMetrics, Snapshot, Step},
+    snapshot::{self, OwnClient, Route, RouteMetrics, Snapshot, Step},
     telemetry::metrics::Metrics,
     upstream::Pool,
 };
@@ -31,6 +32,7 @@ pub(super) struct Parts<'a> {
     pub(super) tenants: &'a [String],
     pub(super) metrics: &'a Metrics,
     pub(super) pressure: &'a Arc<Pressure>,
+    pub(super) seals: &'a Arc<Seals>,
 }
 
 impl Parts<'_> {
@@ -97,12 +99,60 @@ impl Parts<'_> {
                 egress: Arc::clone(self.egress),
                 target: Target::parse(exchange.url.as_str())
                     .map_err(|error| Problem::new("", error.to_string()))?,
+                client: exchange.client.clone().map(|(id, credentials)| OwnClient {
+                    id,
+                    credentials,
+                    token_endpoint: exchange.url.as_str().to_owned(),
+                }),
                 timeout: exchange.timeout.0,
                 response_limit: exchange.response_limit.0,
                 outcomes: self.metrics.token_exchanges.clone(),
                 errors: self.metrics.provider_errors.clone(),
             })),
+            config::Step::ResolveClient(client) => {
+                Step::ResolveClient(Box::new(self.resolve_client(client)))
+            }
+            config::Step::Relay(relay) => Step::Relay(Box::new(self.relay(relay))),
+            config::Step::OpenGrant(open) => Step::OpenGrant(Arc::new(Grants::new(
+                Arc::clone(self.seals),
+                open.callback.as_str().to_owned(),
+            ))),
+            config::Step::IssueClient(issue) => {
+                Step::IssueClient(Box::new(snapshot::IssueClient {
+                    filter: Arc::clone(&issue.filter),
+                    seals: Arc::clone(self.seals),
+                }))
+            }
         })
+    }
+
+    fn relay(&self, relay: &config::Relay) -> snapshot::Relay {
+        let at = relay::Endpoints {
+            issuer: relay.issuer.as_str().to_owned(),
+            authorize: relay.to.as_str().to_owned(),
+            callback: relay.callback.as_str().to_owned(),
+            consent: relay.consent.url().path().to_owned(),
+        };
+        snapshot::Relay {
+            station: match relay.at {
+                config::Station::Authorize => snapshot::Station::Authorize,
+                config::Station::Consent => snapshot::Station::Consent,
+                config::Station::Callback => snapshot::Station::Callback,
+            },
+            sign_in: SignIn::new(Arc::clone(self.seals), at),
+            errors: self.metrics.provider_errors.clone(),
+        }
+    }
+
+    fn resolve_client(&self, client: &config::ResolveClient) -> snapshot::ResolveClient {
+        snapshot::ResolveClient {
+            place: match client.place {
+                config::Place::Query => relay::Place::Query,
+                config::Place::Form => relay::Place::Form,
+            },
+            clients: Clients::new(client.client_id.clone()),
+            seals: Arc::clone(self.seals),
+        }
     }
 
     fn authenticate(&self, gate: &config::Authenticate) -> Result<snapshot::Authenticate, Problem> {

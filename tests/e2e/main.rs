@@ -17,6 +17,8 @@ mod listeners;
 #[cfg(test)]
 mod oauth;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod rmcp;
 #[cfg(test)]
 mod sessions;

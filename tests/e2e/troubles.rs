@@ -7,6 +7,7 @@
 mod bearer;
 mod clients;
 mod prompt;
+mod redirects;
 mod refresh;
 mod resource;
 mod scope;

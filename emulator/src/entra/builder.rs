@@ -132,6 +132,13 @@ impl Builder {
         self.user(user)
     }
 
+    /// Gives the gateway's registration a client secret.
+    #[must_use]
+    pub fn secret(mut self, secret: impl Into<String>) -> Self {
+        self.registered = self.registered.secret(secret);
+        self
+    }
+
     /// Registers one more application.
     #[must_use]
     pub fn app(mut self, app: App) -> Self {
