@@ -227,6 +227,8 @@ async fn give_back(
         upstream_token::forget(session, call, proxy);
         return Err(if identity.expires_at <= call.later() {
             authenticate::expired(route)
+        } else if let Some(claims) = upstream_token::demanded(&head.headers) {
+            authenticate::interaction_required(route, Some(&claims))
         } else {
             refused_token(proxy, &picked, id)
         });
