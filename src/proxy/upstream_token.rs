@@ -1,13 +1,7 @@
-//! What an upstream gets as proof of who calls, and what a caller is told when it cannot be had or
-//! is not enough.
+//! What an upstream gets as proof of who calls, and what a caller is told when it cannot be had.
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora_core::protocols::http::ServerSession;
-use serde_json::{Map, Value};
 
 use super::{
     authenticate, call::Call, failure::Failure, forward::Credential, jsonrpc::Message, pass,
@@ -16,9 +10,6 @@ use crate::{
     delegation::{Caller, Declined},
     snapshot::{Proxy, Route, UpstreamToken},
 };
-
-/// The longest demand of an upstream, encoded, in bytes.
-const MAX_DEMAND: usize = 5600;
 
 /// Returns the credential for the upstream; asks for one where the route says so.
 pub(super) async fn credential(
@@ -65,34 +56,6 @@ pub(super) fn forget(session: &ServerSession, call: &Call, proxy: &Proxy) {
     }
 }
 
-/// Returns the claims that an upstream demands of the caller, in JSON: those of a challenge with
-/// `insufficient_claims`, as services behind Entra send it. Nothing else of it is passed on.
-pub(super) fn demanded(headers: &HeaderMap) -> Option<String> {
-    const LENIENT: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
-    let mut challenges = challenges.filter_map(|value| value.to_str().ok());
-    let challenge = challenges.find(|text| text.contains("error=\"insufficient_claims\""))?;
-    let (_, rest) = challenge.split_once("claims=\"").filter(|(before, _)| {
-        // Not a parameter whose name only ends like this one.
-        before.ends_with([' ', ','])
-    })?;
-    let encoded = rest
-        .split('"')
-        .next()
-        .filter(|text| text.len() <= MAX_DEMAND)?;
-    let alphabet = if encoded.contains(['-', '_']) {
-        alphabet::URL_SAFE
-    } else {
-        alphabet::STANDARD
-    };
-    let bytes = GeneralPurpose::new(&alphabet, LENIENT)
-        .decode(encoded)
-        .ok()?;
-    let is_object = serde_json::from_slice::<Map<String, Value>>(&bytes).is_ok();
-    String::from_utf8(bytes).ok().filter(|_| is_object)
-}
-
 fn refuse(declined: &Declined, route: &Route, proxy: &Proxy, message: &Message<'_>) -> Failure {
     match declined {
         Declined::Interaction { claims } => {
@@ -124,40 +87,5 @@ fn refuse(declined: &Declined, route: &Route, proxy: &Proxy, message: &Message<'
             "the authorization server's answer holds no token for the server behind the gateway",
             "upstream_token_malformed",
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(challenge: &str, expect: Option<&str>) {
-        let mut headers = HeaderMap::new();
-        headers.append(header::WWW_AUTHENTICATE, "Basic realm=x".parse().unwrap());
-        headers.append(header::WWW_AUTHENTICATE, challenge.parse().unwrap());
-        assert_eq!(demanded(&headers).as_deref(), expect, "{challenge}");
-    }
-
-    #[test]
-    fn a_demand_is_a_json_object_in_base64() {
-        let demand = |claims: &str| {
-            format!("Bearer realm=\"\", error=\"insufficient_claims\", claims=\"{claims}\"")
-        };
-        check(&demand("eyJhIjoxfQ=="), Some("{\"a\":1}"));
-        check(&demand("eyJhIjoxfQ"), Some("{\"a\":1}"));
-        check(&demand("eyJhIjoiPz8_In0"), Some("{\"a\":\"???\"}"));
-        check(
-            "Bearer claims=\"eyJhIjoxfQ\", error=\"insufficient_claims\"",
-            Some("{\"a\":1}"),
-        );
-        check(
-            "Bearer error=\"invalid_token\", claims=\"eyJhIjoxfQ\"",
-            None,
-        );
-        check("Bearer error=\"insufficient_claims\"", None);
-        check(&demand(""), None);
-        check(&demand("!"), None);
-        check(&demand("MQ"), None);
-        check(&demand(&"A".repeat(MAX_DEMAND + 1)), None);
     }
 }

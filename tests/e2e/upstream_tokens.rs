@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     oauth::flow::claims,
-    world::{Answer, CLIENT_SECRET, Canned, Scripted, World, mcp},
+    world::{Answer, CLIENT_SECRET, Canned, World, mcp},
 };
 
 /// The registration of the workload's own API.
@@ -188,39 +188,6 @@ async fn what_a_policy_demands_travels_to_the_client() {
     let pairs = crate::oauth::flow::query(&location);
     let sent = crate::oauth::flow::find(&pairs, "claims").unwrap();
     assert_eq!(serde_json::from_str::<Value>(sent).unwrap(), demand);
-}
-
-#[tokio::test]
-async fn what_a_workload_demands_travels_to_the_client() {
-    let mut workload = Scripted::start();
-    let world = World::builder()
-        .provider(&format!(
-            "bearer: access_token, api: {{ scopes: [{API_SCOPE}] }}"
-        ))
-        .upstream("github", &[workload.address()])
-        .route("/mcp")
-        .start()
-        .await;
-    let demand = URL_SAFE_NO_PAD.encode(r#"{"access_token":{"nbf":{"essential":true}}}"#);
-    let (answer, ()) = tokio::join!(call(&world, "alice"), async {
-        let challenge =
-            format!("Bearer realm=\"theirs\", error=\"insufficient_claims\", claims=\"{demand}\"");
-        let refusal = format!(
-            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0\r\n\r\n"
-        );
-        workload.asked().await.write(refusal).await;
-    });
-    assert_eq!(answer.status, 401, "{answer:?}");
-    let challenge = answer.header("www-authenticate").unwrap();
-    assert!(
-        challenge.contains(&format!("claims=\"{demand}\"")),
-        "{challenge}"
-    );
-    assert!(
-        challenge.contains(&format!("claims:{demand}\"")),
-        "{challenge}"
-    );
-    assert!(!challenge.contains("theirs"), "{challenge}");
 }
 
 #[tokio::test]
