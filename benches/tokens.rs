@@ -100,6 +100,8 @@ fn tokens(c: &mut Criterion) {
     let issuer = Issuer {
         issuer: format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
         audiences: vec![AUDIENCE.to_owned()],
+        audience_claim: "aud".to_owned(),
+        claims: vec![],
         tenant: Some(TENANT.to_owned()),
     };
     let verifier = || Verifier::new(issuer.clone(), keys.clone(), &metrics);

@@ -12,6 +12,7 @@ mod gateway;
 mod mcp;
 mod path;
 mod problems;
+mod provider;
 mod reader;
 mod routes;
 mod sections;
@@ -22,7 +23,7 @@ mod upstreams;
 mod variables;
 mod wording;
 
-use std::{fs, io::Read, sync::Arc};
+use std::{collections::BTreeMap, fs, io::Read, sync::Arc};
 
 use mcp_gateway_filters::Catalog;
 use serde::{Serialize, Serializer};
@@ -30,7 +31,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     admin, egress,
     ingress::{ClientAddress, Limits},
-    listener, oauth,
+    listener, oauth, oidc,
     origin::Origin,
     session, upstream,
 };
@@ -47,6 +48,7 @@ pub use tree::Position;
 pub use variables::Environment;
 
 use problems::Located as Problem;
+use provider::AuthorizationServer;
 use reader::Reader;
 use routes::Surroundings;
 
@@ -162,13 +164,13 @@ fn sections(
     let egress = sections::egress(reader);
     let sessions = sections::sessions(reader, env);
     let access_log = sections::optional(reader, "access_log");
-    let (entra, identity) = identity(reader);
+    let (server, identity) = identity(reader);
     let upstreams = upstreams::read(reader);
     let around = Surroundings {
         catalog,
         public: public.as_ref(),
         identity: identity.as_ref(),
-        entra: entra.as_ref(),
+        server: server.as_ref(),
         upstreams: &upstreams.names,
     };
     let (routes, written): (Vec<_>, Vec<_>) = routes::build(reader, &around).into_iter().unzip();
@@ -203,7 +205,7 @@ fn sections(
 }
 
 /// Reads whose tokens are accepted: from a provider's profile, or written out.
-fn identity(reader: &mut Reader<'_>) -> (Option<oauth::Entra>, Option<Identity>) {
+fn identity(reader: &mut Reader<'_>) -> (Option<AuthorizationServer>, Option<Identity>) {
     let root = path::Path::root();
     let section = root.key("authorization_server");
     let written = reader.root.find("identity");
@@ -211,20 +213,32 @@ fn identity(reader: &mut Reader<'_>) -> (Option<oauth::Entra>, Option<Identity>)
         let what = "expected `authorization_server` or `identity`, found both";
         reader.problem("identity", what);
     }
-    if let Some(node) = sections::provider(reader) {
-        let entra: Option<oauth::Entra> = reader.read(node, &section.key("entra"));
-        if let Some(entra) = &entra {
-            check_entra(reader, entra);
+    match sections::provider(reader) {
+        Some(("entra", node)) => {
+            let entra: Option<oauth::Entra> = reader.read(node, &section.key("entra"));
+            if let Some(entra) = &entra {
+                check_entra(reader, entra);
+            }
+            let identity = entra.as_ref().and_then(entra_identity);
+            return (entra.map(AuthorizationServer::Entra), identity);
         }
-        let identity = entra.as_ref().and_then(entra_identity);
-        return (entra, identity);
+        Some((name, node)) => {
+            let settings: Option<oauth::ProviderSettings> = reader.read(node, &section.key(name));
+            let provider = settings.and_then(|settings| provider::read(reader, name, settings));
+            let identity = provider.as_ref().and_then(provider::identity);
+            return (provider.map(AuthorizationServer::Other), identity);
+        }
+        None => {}
     }
     let identity: Option<Identity> =
         written.and_then(|node| reader.read(node, &root.key("identity")));
     if let Some(identity) = &identity {
         for (key, empty) in [
             ("issuer", identity.issuer.is_empty()),
-            ("tenant", identity.tenant.is_empty()),
+            (
+                "tenant",
+                identity.tenant.as_ref().is_some_and(String::is_empty),
+            ),
             (
                 "audiences",
                 identity.audiences.is_empty() || identity.audiences.iter().any(String::is_empty),
@@ -246,7 +260,9 @@ fn entra_identity(entra: &oauth::Entra) -> Option<Identity> {
     Some(Identity {
         issuer: endpoints.issuer,
         audiences: vec![entra.client_id.as_str().to_owned()],
-        tenant: entra.tenant.as_str().to_owned(),
+        audience_claim: oidc::AUDIENCE.to_owned(),
+        claims: BTreeMap::new(),
+        tenant: Some(entra.tenant.as_str().to_owned()),
         jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,
         scopes: entra.challenge_scopes(),
     })

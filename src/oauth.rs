@@ -3,10 +3,21 @@
 //! Nothing here handles a request. What a profile publishes can be read with
 //! `mcp-gateway explain` and written by hand instead.
 
+mod auth0;
+mod cognito;
 mod entra;
+mod google;
+mod keycloak;
 mod metadata;
+mod oidc;
+mod okta;
+mod ping;
 mod plain;
+mod provider;
 
 pub use entra::{Endpoints, Settings as Entra};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};
+pub use provider::{
+    Bearer as ProviderBearer, Provider, Settings as ProviderSettings, names as providers,
+};

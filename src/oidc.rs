@@ -16,13 +16,20 @@ pub use denied::Denied;
 pub use source::{KeySource, Timing};
 pub use verifier::Verifier;
 
+/// The claim that says for whom a token is (RFC 7519 §4.1.3).
+pub const AUDIENCE: &str = "aud";
+
 /// What a token must say to be one of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     /// The exact `iss`, compared byte for byte.
     pub issuer: String,
-    /// The audiences that are us; one of them must be in `aud`.
+    /// The audiences that are us; one of them must be in the audience claim.
     pub audiences: Vec<String>,
+    /// The claim that says for whom a token is: `aud`, unless an issuer leaves that out.
+    pub audience_claim: String,
+    /// Claims that must be there with exactly this text, where they tell kinds of tokens apart.
+    pub claims: Vec<(String, String)>,
     /// The exact `tid`, for issuers that have tenants; with none, `tid` is not asked for.
     pub tenant: Option<String>,
 }

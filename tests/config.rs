@@ -237,6 +237,8 @@ fn a_protected_route_has_metadata_with_a_path() {
 #[test]
 fn problems_of_a_profile_are_shown_where_its_settings_stand() {
     check_broken("profile");
+    check_broken("provider");
+    check_broken("providers");
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::fmt;
 use crate::{
     Filter, Problem, authorization_server::AuthorizationServerConfig,
     check_authorize::CheckAuthorizeConfig, check_token_request::CheckTokenRequestConfig,
-    complete_scope::CompleteScopeConfig, cors::CorsConfig, form_to_query::FormToQueryConfig,
-    protected_resource::ProtectedResourceConfig, redirect::RedirectConfig, reference,
-    register_client::RegisterClientConfig, remove_headers::RemoveHeadersConfig,
-    respond::RespondConfig, rewrite_path::RewritePathConfig, set_headers::SetHeadersConfig,
-    set_query::SetQueryConfig, strip_form::StripFormConfig, strip_query::StripQueryConfig,
-    swap_token::SwapTokenConfig,
+    complete_scope::CompleteScopeConfig, cors::CorsConfig, drop_scope::DropScopeConfig,
+    form_to_query::FormToQueryConfig, protected_resource::ProtectedResourceConfig,
+    redirect::RedirectConfig, reference, register_client::RegisterClientConfig,
+    remove_headers::RemoveHeadersConfig, respond::RespondConfig, rewrite_path::RewritePathConfig,
+    set_headers::SetHeadersConfig, set_query::SetQueryConfig, strip_form::StripFormConfig,
+    strip_query::StripQueryConfig, swap_token::SwapTokenConfig,
 };
 
 /// A filter as written in `gateway.yaml`, and how it becomes a running one.
@@ -117,6 +117,7 @@ impl Catalog {
                 Entry::of::<StripQueryConfig>(),
                 Entry::of::<StripFormConfig>(),
                 Entry::of::<CompleteScopeConfig>(),
+                Entry::of::<DropScopeConfig>(),
                 Entry::of::<SetQueryConfig>(),
                 Entry::of::<RewritePathConfig>(),
                 Entry::of::<SetHeadersConfig>(),

@@ -12,6 +12,7 @@ mod check_authorize;
 mod check_token_request;
 mod complete_scope;
 mod cors;
+mod drop_scope;
 mod filter;
 mod form;
 mod form_to_query;

@@ -139,10 +139,11 @@ fn callers(gateway: &Gateway, gate: Option<&Authenticate>) -> String {
         return "everyone, without a token".to_owned();
     };
     let audiences = identity.audiences.join(" or ");
-    let everyone = format!(
-        "users of tenant {} with a token for {audiences}",
-        identity.tenant
-    );
+    let users = match &identity.tenant {
+        Some(tenant) => format!("users of tenant {tenant}"),
+        None => format!("users of {}", identity.issuer),
+    };
+    let everyone = format!("{users} with a token for {audiences}");
     if gate.groups.is_empty() {
         everyone
     } else {

@@ -3,7 +3,7 @@
 //! These types cannot be written in YAML: every route is a list of steps here, every name is
 //! known to exist, every secret is at hand. They run nothing; the server builds from them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use http::{Method, uri::PathAndQuery};
 use mcp_gateway_filters::Filter;
@@ -13,7 +13,7 @@ use url::Url;
 use crate::{
     admin, egress,
     ingress::{ClientAddress, Limits},
-    listener,
+    listener, oidc,
     origin::{Origin, is_loopback},
     router::Allow,
     secret::Secret,
@@ -63,14 +63,30 @@ pub struct Sessions {
 pub struct Identity {
     /// The `iss` of every token, compared byte for byte.
     pub issuer: String,
-    /// What the `aud` of a token may be, at least one.
+    /// What the audience of a token may be, at least one.
     pub audiences: Vec<String>,
-    /// The `tid` of every token.
-    pub tenant: String,
+    /// The claim that names the audience.
+    #[serde(default = "audience_claim", skip_serializing_if = "is_audience_claim")]
+    pub audience_claim: String,
+    /// Claims that every token has with exactly this text, where an issuer's tokens are told apart
+    /// by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
+    /// The `tid` of every token, where the issuer has tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// Where the keys are published.
     pub jwks_uri: Endpoint,
     /// What a challenge asks for: never `offline_access`.
     pub scopes: Vec<String>,
+}
+
+fn audience_claim() -> String {
+    oidc::AUDIENCE.to_owned()
+}
+
+fn is_audience_claim(claim: &String) -> bool {
+    claim == oidc::AUDIENCE
 }
 
 /// A URL that the gateway calls: https, or http on loopback, without user name and fragment.

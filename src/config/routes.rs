@@ -12,12 +12,13 @@ use super::{
     expanded::{self, Nodes},
     mcp::Mcp,
     problems::Located,
+    provider::AuthorizationServer,
     reader::Reader,
     steps::{self, Named, Names, Written},
     tree::{Kind, Node},
 };
 use crate::{
-    oauth::{self, Entra, Protected, Setting},
+    oauth::{self, Protected, Setting},
     origin::Origin,
 };
 use draft::{Body, Draft};
@@ -28,7 +29,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) public: Option<&'a Origin>,
     pub(super) identity: Option<&'a Identity>,
-    pub(super) entra: Option<&'a Entra>,
+    pub(super) server: Option<&'a AuthorizationServer>,
     pub(super) upstreams: &'a [String],
 }
 
@@ -58,13 +59,13 @@ pub(super) fn build(
     drafts.extend(draft::toolhive_api(reader));
     let protected = protected(&drafts);
     refuse_lost_challenges(reader, &drafts, &protected);
-    if let (Some(entra), Some(public)) = (around.entra, around.public) {
-        let section = "authorization_server.entra";
-        let routes = entra.routes(public, &protected);
+    if let (Some(server), Some(public)) = (around.server, around.public) {
+        let section = server.section();
+        let routes = server.routes(public, &protected);
         drafts.extend(
             routes
                 .into_iter()
-                .map(|route| generated(root, route, section)),
+                .map(|route| generated(root, route, &section)),
         );
     }
     if !drafts.iter().any(|draft| draft.path == "/health") {

@@ -31,6 +31,8 @@ pub enum Denied {
     Issuer,
     /// `aud` does not name us.
     Audience,
+    /// A claim that tells kinds of tokens apart says another one.
+    Kind,
     /// `tid` is another.
     Tenant,
     /// `exp` has passed.
@@ -46,7 +48,7 @@ pub enum Denied {
 
 impl Denied {
     /// Every reason, for whoever counts them.
-    pub(super) const REASONS: [Self; 17] = [
+    pub(super) const REASONS: [Self; 18] = [
         Self::TooLong,
         Self::Malformed,
         Self::Duplicate,
@@ -60,6 +62,7 @@ impl Denied {
         Self::ClaimType,
         Self::Issuer,
         Self::Audience,
+        Self::Kind,
         Self::Tenant,
         Self::Expired,
         Self::NotYetValid,
@@ -85,6 +88,7 @@ impl Denied {
             Self::ClaimType => "claim_type",
             Self::Issuer => "issuer",
             Self::Audience => "audience",
+            Self::Kind => "kind",
             Self::Tenant => "tenant",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
@@ -112,6 +116,7 @@ impl Denied {
             Self::ClaimType => "a claim of the token has the wrong type",
             Self::Issuer => "the token is from another issuer",
             Self::Audience => "the token is for another audience",
+            Self::Kind => "the token is of another kind than is accepted here",
             Self::Tenant => "the token is from another tenant",
             Self::Expired => "the token has expired",
             Self::NotYetValid => "the token is not valid yet",

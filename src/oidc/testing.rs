@@ -106,6 +106,8 @@ pub(super) fn issuer() -> Issuer {
     Issuer {
         issuer: ISSUER.to_owned(),
         audiences: vec![AUDIENCE.to_owned()],
+        audience_claim: "aud".to_owned(),
+        claims: vec![],
         tenant: Some(TENANT.to_owned()),
     }
 }

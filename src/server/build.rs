@@ -195,7 +195,9 @@ fn verifier(
     let issuer = Issuer {
         issuer: identity.issuer.clone(),
         audiences: identity.audiences.clone(),
-        tenant: Some(identity.tenant.clone()),
+        audience_claim: identity.audience_claim.clone(),
+        claims: identity.claims.clone().into_iter().collect(),
+        tenant: identity.tenant.clone(),
     };
     let keys = KeySource::new(jwks, egress, metrics);
     let verifier = Verifier::new(issuer, keys.clone(), metrics);

@@ -15,6 +15,8 @@ mod listeners;
 #[cfg(test)]
 mod oauth;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod rmcp;
 #[cfg(test)]
 mod sessions;

@@ -91,6 +91,7 @@ impl World {
             public_url: None,
             health_check: "interval: 500ms, timeout: 1s".to_owned(),
             settings: String::new(),
+            server: None,
             routes: String::new(),
             sections: String::new(),
         }
@@ -155,6 +156,7 @@ pub(crate) struct Builder {
     public_url: Option<String>,
     health_check: String,
     settings: String,
+    server: Option<String>,
     routes: String,
     sections: String,
 }
@@ -218,6 +220,13 @@ impl Builder {
     pub(crate) fn provider(mut self, settings: &str) -> Self {
         self.settings = format!(", {settings}");
         self
+    }
+
+    /// Says who signs people in instead of the tenant: a whole section as YAML. Workloads then take
+    /// callers without a token.
+    pub(crate) fn signs_in(mut self, section: &str) -> Self {
+        self.server = Some(section.to_owned());
+        self.workloads_without_oidc()
     }
 
     /// Changes every workload.
@@ -329,14 +338,16 @@ impl Builder {
                 .replace("{authority}", &entra.authority())
                 .replace("{tenant}", &entra.tenant()),
         );
-        let mut text = format!(
-            "authorization_server: {{ entra: {{ tenant: {}, client_id: {}, authority: \"{}\"{} }} }}\n{}",
-            entra.tenant(),
-            entra.client_id(),
-            entra.authority(),
-            self.settings,
-            self.sections,
-        );
+        let server = self.server.unwrap_or_else(|| {
+            format!(
+                "authorization_server: {{ entra: {{ tenant: {}, client_id: {}, authority: \"{}\"{} }} }}",
+                entra.tenant(),
+                entra.client_id(),
+                entra.authority(),
+                self.settings,
+            )
+        });
+        let mut text = format!("{server}\n{}", self.sections);
         if !upstreams.is_empty() {
             write!(text, "upstreams:\n{upstreams}").unwrap();
         }
