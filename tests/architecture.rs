@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["origin", "respond", "router", "secret", "units"],
     &["ingress", "telemetry"],
     &["egress", "listener", "session", "upstream"],
-    &["admin", "oauth", "oidc"],
+    &["admin", "cimd", "oauth", "oidc"],
     &["config", "snapshot"],
     &["proxy"],
     &["server"],

@@ -100,6 +100,37 @@ fn what_is_written_out_reads_back_as_the_same() {
 }
 
 #[test]
+fn every_provider_is_written_out_and_reads_back_as_the_same() {
+    let issuer = "issuer: https://id.example.com, audience: https://mcp.example.com";
+    let pool = "issuer: https://pool.example.com, domain: https://sign-in.example.com";
+    let endpoints = "authorization_endpoint: https://id.example.com/a, token_endpoint: \
+         https://id.example.com/t, jwks_uri: https://id.example.com/k";
+    for (name, settings) in [
+        ("okta", issuer.to_owned()),
+        ("auth0", issuer.to_owned()),
+        ("keycloak", issuer.to_owned()),
+        ("google", String::new()),
+        ("cognito", pool.to_owned()),
+        ("ping", issuer.to_owned()),
+        (
+            "oidc",
+            format!("{issuer}, {endpoints}, audience_claim: azp, claims: {{ typ: Bearer }}"),
+        ),
+    ] {
+        let text = format!(
+            "public_url: https://mcp.example.com
+listeners: [{{ address: 127.0.0.1:8080 }}]
+authorization_server: {{ {name}: {{ client_id: client, {settings} }} }}
+upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
+routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
+"
+        );
+        let first = written_out(&text);
+        assert_eq!(written_out(&first), first, "{name}");
+    }
+}
+
+#[test]
 fn every_short_form_is_written_out() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
     let text = "public_url: https://mcp.example.com

@@ -1,6 +1,6 @@
-//! Ping Identity: an environment of PingOne, or a PingFederate server.
+//! Ping Identity: an environment of `PingOne`, or a `PingFederate` server.
 //!
-//! Which of the two follows from the issuer: that of a PingOne environment ends in `/as`.
+//! Which of the two follows from the issuer: that of a `PingOne` environment ends in `/as`.
 
 use super::provider::{Audience, Bearer, Places, Slash, Table};
 

@@ -43,6 +43,8 @@ pub struct Metrics {
     /// By `outcome`.
     pub token_exchanges: IntCounterVec,
     /// By `outcome`.
+    pub client_documents: IntCounterVec,
+    /// By `outcome`.
     pub key_set_fetches: IntCounterVec,
     /// No labels.
     pub key_set_fetched: IntGauge,
@@ -93,6 +95,7 @@ impl Metrics {
                 &[names::UPSTREAM, names::REASON],
             ),
             token_exchanges: counter(r, &names::TOKEN_EXCHANGES, &[names::OUTCOME]),
+            client_documents: counter(r, &names::CLIENT_DOCUMENTS, &[names::OUTCOME]),
             key_set_fetches: counter(r, &names::KEY_SET_FETCHES, &[names::OUTCOME]),
             key_set_fetched: registered(r, IntGauge::with_opts(opts(&names::KEY_SET_FETCHED))),
             token_verdicts: counter(r, &names::TOKEN_VERDICTS, &[names::REASON]),

@@ -88,6 +88,11 @@ pub const TOKEN_EXCHANGES: Name = name(
     "gateway_token_exchanges_total",
     "Token requests sent to the authorization server, by outcome.",
 );
+/// Documents of clients.
+pub const CLIENT_DOCUMENTS: Name = name(
+    "gateway_client_documents_total",
+    "Client ID metadata documents fetched, or refused, by outcome.",
+);
 /// Key set fetches.
 pub const KEY_SET_FETCHES: Name = name(
     "gateway_key_set_fetches_total",

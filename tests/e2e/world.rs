@@ -281,7 +281,7 @@ impl Builder {
     }
 
     /// Adds a route as YAML: `"{path: /hello, filters: [{respond: {status: 200}}]}"`. `{authority}`
-    /// is where the tenant listens, `{tenant}` its id.
+    /// is where the tenant listens, `{tenant}` its id, `{public}` the public URL.
     pub(crate) fn yaml_route(mut self, route: &str) -> Self {
         writeln!(self.routes, "  - {route}").unwrap();
         self
@@ -363,6 +363,7 @@ impl Builder {
             Some(_) => format!("https://localhost:{port}"),
             None => format!("http://127.0.0.1:{port}"),
         });
+        let text = text.replace("{public}", &public_url);
         let plan = Plan::new(
             public_url,
             &self.certificates,
