@@ -75,7 +75,7 @@ fn cases() -> Vec<Case> {
         Case::get("strip_query", "params: [resource, prompt]"),
         Case::post("strip_form", "params: [resource]", FORM, TOKEN_FORM),
         Case::get(
-            "complete_scope",
+            "repair_scope",
             "{ in: query, scopes: [openid, offline_access] }",
         ),
         Case::get("set_query", "params: { domain_hint: example.com }"),

@@ -7,7 +7,7 @@ use mcp_gateway::{
     secret::Secret,
     session::{Claim, Sealer},
 };
-use mcp_gateway_filters::Identity;
+use mcp_gateway_filters::{Groups, Identity};
 
 fn user() -> Identity {
     Identity {
@@ -17,6 +17,8 @@ fn user() -> Identity {
         tenant: Some("8a4f2f1c-0000-4000-8000-000000000001".to_owned()),
         object: Some("1f0e8c2a-0000-4000-8000-000000000002".to_owned()),
         expires_at: 0,
+        groups: Groups::default(),
+        roles: vec![],
         claims: serde_json::Map::new(),
     }
 }

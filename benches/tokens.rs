@@ -99,10 +99,11 @@ fn tokens(c: &mut Criterion) {
     assert!(runtime.block_on(keys.fetch()), "the keys are served");
     let issuer = Issuer {
         issuer: format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
+        v1_issuer: None,
         audiences: vec![AUDIENCE.to_owned()],
         audience_claim: "aud".to_owned(),
         claims: vec![],
-        tenant: Some(TENANT.to_owned()),
+        tenants: vec![TENANT.to_owned()],
     };
     let verifier = || Verifier::new(issuer.clone(), keys.clone(), &metrics);
 

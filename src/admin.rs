@@ -1,4 +1,4 @@
-//! The admin listener: metrics, health, readiness.
+//! The admin listener: metrics, health, readiness, status.
 //!
 //! It shows and changes nothing, and is bound to loopback unless the configuration says otherwise.
 //! Nothing of the public listener can reach it.
@@ -18,25 +18,29 @@ use pingora_core::{
     protocols::http::ServerSession,
     server::ShutdownWatch,
 };
+use serde_json::{Map, Value};
 
-use crate::{respond::respond, telemetry::metrics::Metrics, upstream::Pool};
+use crate::{respond::respond, telemetry::metrics::Metrics};
 
 pub use config::Config;
+
+/// Writes what `/status` says beside the version and whether the gateway is draining.
+pub type Status = Box<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
 /// Answers operators and Prometheus.
 pub struct Admin {
     metrics: Arc<Metrics>,
-    pools: Vec<Arc<Pool>>,
+    status: Status,
     draining: Arc<AtomicBool>,
 }
 
 impl Admin {
-    /// Shows `metrics` and `pools`; not ready while `draining`.
+    /// Shows `metrics` and `status`; not ready while `draining`.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, pools: Vec<Arc<Pool>>, draining: Arc<AtomicBool>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, status: Status, draining: Arc<AtomicBool>) -> Self {
         Self {
             metrics,
-            pools,
+            status,
             draining,
         }
     }
@@ -69,7 +73,7 @@ impl Admin {
                 "draining\n".to_owned(),
             ),
             "/readyz" => (StatusCode::OK, TEXT, "ready\n".to_owned()),
-            "/status" => (StatusCode::OK, "application/json", self.status()),
+            "/status" => (StatusCode::OK, "application/json", self.status_text()),
             _ => (
                 StatusCode::NOT_FOUND,
                 TEXT,
@@ -78,22 +82,13 @@ impl Admin {
         }
     }
 
-    fn status(&self) -> String {
-        let upstreams: serde_json::Map<_, _> = self
-            .pools
-            .iter()
-            .map(|pool| {
-                (
-                    pool.name().to_owned(),
-                    serde_json::json!({ "backends": pool.status() }),
-                )
-            })
-            .collect();
-        let status = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "draining": self.draining.load(Ordering::Relaxed),
-            "upstreams": upstreams,
-        });
+    fn status_text(&self) -> String {
+        let mut status = Map::new();
+        status.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
+        let draining = self.draining.load(Ordering::Relaxed);
+        status.insert("draining".to_owned(), draining.into());
+        status.extend((self.status)());
+        let status = Value::Object(status);
         // Indented: people read this, too.
         format!("{status:#}\n")
     }
@@ -129,7 +124,11 @@ mod tests {
     use super::*;
 
     fn check(path: &str, draining: bool, expect: u16) {
-        let admin = Admin::new(Arc::default(), vec![], Arc::new(AtomicBool::new(draining)));
+        let admin = Admin::new(
+            Arc::default(),
+            Box::new(Map::new),
+            Arc::new(AtomicBool::new(draining)),
+        );
         let (status, ..) = admin.answer(&Method::GET, path);
         assert_eq!(status.as_u16(), expect, "{path}");
     }

@@ -9,6 +9,7 @@ mod capabilities;
 mod de;
 pub(crate) mod expanded;
 mod gateway;
+mod identity;
 mod mcp;
 mod path;
 mod problems;
@@ -23,7 +24,7 @@ mod upstreams;
 mod variables;
 mod wording;
 
-use std::{collections::BTreeMap, fs, io::Read, sync::Arc};
+use std::{fs, io::Read, sync::Arc};
 
 use mcp_gateway_filters::Catalog;
 use serde::{Serialize, Serializer};
@@ -31,7 +32,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     admin, egress,
     ingress::{ClientAddress, Limits},
-    listener, oauth, oidc,
+    listener, oauth,
     origin::Origin,
     session, upstream,
 };
@@ -48,7 +49,6 @@ pub use tree::Position;
 pub use variables::Environment;
 
 use problems::Located as Problem;
-use provider::AuthorizationServer;
 use reader::Reader;
 use routes::Surroundings;
 
@@ -164,7 +164,7 @@ fn sections(
     let egress = sections::egress(reader);
     let sessions = sections::sessions(reader, env);
     let access_log = sections::optional(reader, "access_log");
-    let (server, identity) = identity(reader);
+    let (server, identity) = identity::read(reader);
     let upstreams = upstreams::read(reader);
     let around = Surroundings {
         catalog,
@@ -202,85 +202,6 @@ fn sections(
         access_log: access_log?,
     };
     Some((gateway, written_out))
-}
-
-/// Reads whose tokens are accepted: from a provider's profile, or written out.
-fn identity(reader: &mut Reader<'_>) -> (Option<AuthorizationServer>, Option<Identity>) {
-    let root = path::Path::root();
-    let section = root.key("authorization_server");
-    let written = reader.root.find("identity");
-    if written.is_some() && reader.root.find("authorization_server").is_some() {
-        let what = "expected `authorization_server` or `identity`, found both";
-        reader.problem("identity", what);
-    }
-    match sections::provider(reader) {
-        Some(("entra", node)) => {
-            let entra: Option<oauth::Entra> = reader.read(node, &section.key("entra"));
-            if let Some(entra) = &entra {
-                check_entra(reader, entra);
-            }
-            let identity = entra.as_ref().and_then(entra_identity);
-            return (entra.map(AuthorizationServer::Entra), identity);
-        }
-        Some((name, node)) => {
-            let settings: Option<oauth::ProviderSettings> = reader.read(node, &section.key(name));
-            let provider = settings.and_then(|settings| provider::read(reader, name, settings));
-            let identity = provider.as_ref().and_then(provider::identity);
-            return (provider.map(AuthorizationServer::Other), identity);
-        }
-        None => {}
-    }
-    let identity: Option<Identity> =
-        written.and_then(|node| reader.read(node, &root.key("identity")));
-    if let Some(identity) = &identity {
-        for (key, empty) in [
-            ("issuer", identity.issuer.is_empty()),
-            (
-                "tenant",
-                identity.tenant.as_ref().is_some_and(String::is_empty),
-            ),
-            (
-                "audiences",
-                identity.audiences.is_empty() || identity.audiences.iter().any(String::is_empty),
-            ),
-        ] {
-            if empty {
-                reader.problem(
-                    &format!("identity.{key}"),
-                    "expected a value, found nothing",
-                );
-            }
-        }
-    }
-    (None, identity)
-}
-
-fn entra_identity(entra: &oauth::Entra) -> Option<Identity> {
-    let endpoints = entra.endpoints();
-    Some(Identity {
-        issuer: endpoints.issuer,
-        audiences: vec![entra.client_id.as_str().to_owned()],
-        audience_claim: oidc::AUDIENCE.to_owned(),
-        claims: BTreeMap::new(),
-        tenant: Some(entra.tenant.as_str().to_owned()),
-        jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,
-        scopes: entra.challenge_scopes(),
-    })
-}
-
-fn check_entra(reader: &mut Reader<'_>, entra: &oauth::Entra) {
-    const SECTION: &str = "authorization_server.entra";
-    if !entra.scopes.iter().any(|scope| scope == "openid") {
-        let what = "expected `openid` among the scopes: without it Entra gives no id token";
-        reader.problem(&format!("{SECTION}.scopes"), what);
-    }
-    if !entra.strip.iter().any(|param| param == "resource") {
-        let what = "`resource` reaches Entra, which answers AADSTS9010010 to most clients";
-        reader.note(&format!("{SECTION}.strip"), what);
-    }
-    let what = "clients get the id token as their bearer: one app registration is enough, and the token says \
-                who signed in to this application, not what the caller may do";
-    reader.note(SECTION, what);
 }
 
 /// Hides the password of a proxy.

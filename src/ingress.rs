@@ -9,6 +9,7 @@ mod client;
 mod frames;
 mod head;
 mod limits;
+mod pressure;
 mod proxy_protocol;
 mod target;
 
@@ -21,6 +22,7 @@ pub use client::{ClientAddress, contains};
 pub use frames::FrameScan;
 pub use head::{BODY_UNEXPECTED, check_fields, check_head};
 pub use limits::Limits;
+pub use pressure::{NO_MEMORY, Pressure, Watermark};
 pub use proxy_protocol::{NoPreface, Preface, parse_preface};
 pub use target::check_target;
 
@@ -47,6 +49,21 @@ impl Refused {
             reason,
             description,
         }
+    }
+
+    /// The OAuth error code of the answer (RFC 6749 §4.1.2.1, §5.2).
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self.retry_after() {
+            Some(_) => "temporarily_unavailable",
+            None => "invalid_request",
+        }
+    }
+
+    /// After how many seconds it may be otherwise, when it may.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u16> {
+        matches!(self.status.as_u16(), 429 | 503).then_some(5)
     }
 
     const fn bad(reason: &'static str, description: &'static str) -> Self {

@@ -13,6 +13,7 @@ pub mod origin;
 pub mod proxy;
 mod respond;
 pub mod router;
+pub mod seal;
 pub mod secret;
 pub mod server;
 pub mod session;

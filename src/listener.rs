@@ -29,7 +29,7 @@ use rustls::crypto::CryptoProvider;
 
 use crate::{ingress::Limits, telemetry::metrics::Metrics};
 
-pub use admission::Admission;
+pub use admission::{Admission, RESERVE};
 pub use config::{CertificateConfig, Config, ProxyProtocol, Serve, TlsConfig};
 
 use connection::Connections;

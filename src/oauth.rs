@@ -5,6 +5,7 @@
 
 mod auth0;
 mod cognito;
+mod credentials;
 mod entra;
 mod google;
 mod keycloak;
@@ -15,7 +16,10 @@ mod ping;
 mod plain;
 mod provider;
 
-pub use entra::{Endpoints, Settings as Entra};
+pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
+pub use entra::{
+    Authority, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant, errors as aadsts,
+};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};
 pub use provider::{

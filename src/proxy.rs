@@ -12,6 +12,7 @@ mod call;
 mod exchange;
 mod failure;
 mod forward;
+mod hint;
 mod jsonrpc;
 mod leg;
 mod mcp;
@@ -34,7 +35,7 @@ use pingora_core::{
 };
 
 use crate::{
-    ingress::{self, Limits},
+    ingress::{self, HEALTH_PATH, Limits},
     respond,
     session::Sealer,
     snapshot::{Route, Snapshot, Step},
@@ -204,12 +205,9 @@ impl Proxy {
                 Step::Exchange(exchange) => {
                     let form = match call.body.take() {
                         Some(form) => form,
-                        None => {
-                            body::gather(session, exchange::FORM_LIMIT, &call.snapshot.limits)
-                                .await?
-                        }
+                        None => body::gather(session, exchange::FORM_LIMIT, &call.snapshot).await?,
                     };
-                    let reply = exchange::run(exchange, form).await?;
+                    let reply = exchange::run(exchange, form, call.later()).await?;
                     return answer::reply(session, call, reply).await;
                 }
             }
@@ -235,8 +233,12 @@ impl Proxy {
         Some(())
     }
 
-    /// Refuses what HTTP/2 lets through; HTTP/1 heads were checked before they came here.
+    /// Refuses everything when memory is short, and what HTTP/2 lets through; HTTP/1 heads were
+    /// checked before they came here.
     fn admit(&self, session: &ServerSession, snapshot: &Snapshot) -> Result<(), Failure> {
+        if snapshot.pressure.is_high() && session.req_header().uri.path() != HEALTH_PATH {
+            return Err(Failure::no_memory());
+        }
         if !session.is_http2() {
             return Ok(());
         }
@@ -279,7 +281,7 @@ async fn apply(
     let body = match call.body.take() {
         Some(body) if body.len() > limit => return Err(Failure::body_too_large(limit)),
         Some(body) => body,
-        None => body::gather(session, limit, &call.snapshot.limits).await?,
+        None => body::gather(session, limit, &call.snapshot).await?,
     };
     let verdict = filter.request_body(&call.context(route), call.head(session), &body)?;
     call.body = Some(body);

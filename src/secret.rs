@@ -1,6 +1,8 @@
 //! Values that must not be printed.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A value that shows as `***` in logs, errors and `explain`.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,11 +27,36 @@ impl<T> fmt::Debug for Secret<T> {
 }
 
 /// Where a secret comes from; the value itself never stands in `gateway.yaml`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SecretSource {
     /// The whole content of a file, without a trailing line break.
-    File(std::path::PathBuf),
+    File(PathBuf),
     /// An environment variable.
     Env(String),
+}
+
+/// A map with one key, as it is read; derived, it would be a YAML tag.
+impl Serialize for SecretSource {
+    fn serialize<S: Serializer>(&self, ser: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::File(path) => ser.collect_map([("file", path)]),
+            Self::Env(name) => ser.collect_map([("env", name)]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_written_as_it_is_read() {
+        for (source, expect) in [
+            (SecretSource::Env("X".to_owned()), "env: X\n"),
+            (SecretSource::File("/x".into()), "file: /x\n"),
+        ] {
+            assert_eq!(serde_yaml::to_string(&source).unwrap(), expect);
+        }
+    }
 }

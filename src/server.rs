@@ -4,7 +4,10 @@
 //! so that tests start the same gateway in their own process on port 0.
 
 mod build;
+mod machine;
+mod memory;
 mod routes;
+mod status;
 
 use std::{
     io,
@@ -24,13 +27,17 @@ use tokio::{
 
 use crate::{
     admin::Admin,
-    ingress::{ClientAddress, Limits},
+    ingress::{ClientAddress, Limits, Pressure},
     listener::{self, Admission, Gate, Listener, Serve},
     oidc::KeySource,
     proxy::{Proxy, RedirectToHttps},
     telemetry::metrics::Metrics,
     upstream::Pool,
 };
+
+pub use machine::{Machine, raise_files};
+
+use memory::{Guard, Sampler};
 
 /// The most connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 256;
@@ -47,11 +54,25 @@ pub struct Server {
     pools: Vec<Arc<Pool>>,
     keys: Option<KeySource>,
     limits: Arc<Limits>,
+    machine: Machine,
+    pressure: Arc<Pressure>,
+    sampler: Sampler,
     client_address: Option<ClientAddress>,
     inflight: Arc<AtomicUsize>,
 }
 
 impl Server {
+    /// Lets `sampler` say how many bytes the process holds, in place of the system. A program that
+    /// embeds the gateway may hold memory of its own.
+    #[must_use]
+    pub fn sampling_memory(
+        mut self,
+        sampler: impl FnMut() -> Option<usize> + Send + 'static,
+    ) -> Self {
+        self.sampler = Box::new(sampler);
+        self
+    }
+
     /// Binds every socket and serves, on the runtime of the caller.
     ///
     /// # Errors
@@ -76,8 +97,21 @@ impl Server {
         let draining = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         let addresses = bound.iter().map(|(bound, _)| bound.address()).collect();
+        let mark = self.machine.memory_mark(&self.limits);
+        if let Some(mark) = mark {
+            let pressure = Arc::clone(&self.pressure);
+            let mut guard = Guard::new(mark, self.sampler, pressure, &self.metrics);
+            // Who comes first finds it decided.
+            guard.look(std::time::Instant::now());
+            tasks.spawn(guard.run(stopped.clone()));
+        }
         let gate = Gate {
-            admission: Admission::new(&self.limits, self.client_address.as_ref()),
+            admission: Admission::new(
+                self.machine.connections(&self.limits),
+                &self.limits,
+                self.client_address.as_ref(),
+                self.pressure,
+            ),
             limits: self.limits,
         };
         for (listener, serve) in bound {
@@ -101,9 +135,11 @@ impl Server {
             tasks.spawn(async move { keys.run(stopped).await });
         }
         let admin_address = admin.address();
+        let (metrics, pools) = (Arc::clone(&self.metrics), self.pools.clone());
+        let status = Box::new(move || status::of(&metrics, &pools, status::now()));
         let app = Arc::new(Admin::new(
             Arc::clone(&self.metrics),
-            self.pools.clone(),
+            status,
             Arc::clone(&draining),
         ));
         let metrics = Arc::clone(&self.metrics);
@@ -202,12 +238,11 @@ impl Running {
 /// The admin listener has limits of its own: what happens to the public ones is seen there.
 fn admin_gate() -> Gate {
     let limits = Limits {
-        connections: ADMIN_CONNECTIONS,
         connections_per_address: ADMIN_CONNECTIONS,
         ..Limits::default()
     };
     Gate {
-        admission: Admission::new(&limits, None),
+        admission: Admission::new(ADMIN_CONNECTIONS, &limits, None, Arc::default()),
         limits: Arc::new(limits),
     }
 }

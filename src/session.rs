@@ -6,9 +6,7 @@
 //! to evict or to lose in a restart. Whether the backend still lives is not known here.
 
 mod config;
-mod key;
 mod seal;
 
 pub use config::Config;
-pub use key::{Key, KeyError, load_or_create, parse_key};
 pub use seal::{Claim, MAX_SEALED, Opened, SealError, Sealer, SessionError};

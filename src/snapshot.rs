@@ -14,10 +14,10 @@ use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
     egress::{Egress, Target},
-    ingress::{ClientAddress, Limits},
+    ingress::{ClientAddress, Limits, Pressure},
     oidc::Verifier,
     router::{Allow, Router},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, provider_errors::ProviderErrors},
     upstream::Pool,
 };
 
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub unrouted: RouteMetrics,
     /// What clients may take.
     pub limits: Arc<Limits>,
+    /// Whether there is memory for new requests.
+    pub pressure: Arc<Pressure>,
     /// Who says whose requests they bring.
     pub client_address: Option<ClientAddress>,
     /// The host of the public URL.
@@ -112,6 +114,8 @@ pub struct Exchange {
     pub response_limit: usize,
     /// Counted by `outcome`.
     pub outcomes: IntCounterVec,
+    /// What it refused.
+    pub errors: ProviderErrors,
 }
 
 /// The metrics of a route. A series is made when it first has something to say, then kept: most

@@ -13,7 +13,7 @@ use std::{
 /// Modules from the bottom up. A module uses rows below its own, never its own row.
 const LAYERS: &[&[&str]] = &[
     &["origin", "respond", "router", "secret", "units"],
-    &["ingress", "telemetry"],
+    &["ingress", "seal", "telemetry"],
     &["egress", "listener", "session", "upstream"],
     &["admin", "cimd", "oauth", "oidc"],
     &["config", "snapshot"],

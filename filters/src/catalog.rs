@@ -5,10 +5,10 @@ use std::fmt;
 use crate::{
     Filter, Problem, authorization_server::AuthorizationServerConfig,
     check_authorize::CheckAuthorizeConfig, check_token_request::CheckTokenRequestConfig,
-    complete_scope::CompleteScopeConfig, cors::CorsConfig, drop_scope::DropScopeConfig,
-    form_to_query::FormToQueryConfig, protected_resource::ProtectedResourceConfig,
-    redirect::RedirectConfig, reference, register_client::RegisterClientConfig,
-    remove_headers::RemoveHeadersConfig, respond::RespondConfig, rewrite_path::RewritePathConfig,
+    cors::CorsConfig, form_to_query::FormToQueryConfig,
+    protected_resource::ProtectedResourceConfig, redirect::RedirectConfig, reference,
+    register_client::RegisterClientConfig, remove_headers::RemoveHeadersConfig,
+    repair_scope::RepairScopeConfig, respond::RespondConfig, rewrite_path::RewritePathConfig,
     set_headers::SetHeadersConfig, set_query::SetQueryConfig, strip_form::StripFormConfig,
     strip_query::StripQueryConfig, swap_token::SwapTokenConfig,
 };
@@ -116,8 +116,7 @@ impl Catalog {
             entries: vec![
                 Entry::of::<StripQueryConfig>(),
                 Entry::of::<StripFormConfig>(),
-                Entry::of::<CompleteScopeConfig>(),
-                Entry::of::<DropScopeConfig>(),
+                Entry::of::<RepairScopeConfig>(),
                 Entry::of::<SetQueryConfig>(),
                 Entry::of::<RewritePathConfig>(),
                 Entry::of::<SetHeadersConfig>(),

@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt, net::IpAddr};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, request, response, uri::PathAndQuery};
 
+use crate::Identity;
+
 /// What a filter may know beside the message itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -16,23 +18,6 @@ pub struct Context<'a> {
     pub route: &'a str,
     /// Whose token the request carries, once a step before has verified it.
     pub identity: Option<&'a Identity>,
-}
-
-/// The verified bearer of a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The token's `iss`.
-    pub issuer: String,
-    /// The token's `sub`.
-    pub subject: String,
-    /// The token's `tid`, where the issuer has tenants.
-    pub tenant: Option<String>,
-    /// The token's `oid`: the user across all applications of a tenant.
-    pub object: Option<String>,
-    /// The token's `exp`, in seconds since the Unix epoch.
-    pub expires_at: u64,
-    /// Every claim of the token.
-    pub claims: serde_json::Map<String, serde_json::Value>,
 }
 
 /// An answer made from memory.

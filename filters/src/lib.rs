@@ -6,18 +6,19 @@
 //! INVARIANT: nothing in this crate reads a socket, a clock, a file, an environment variable or a
 //! random number, and it does not know Pingora. Bytes and time come in, bytes and edits come out.
 
+mod api;
 mod authorization_server;
 mod catalog;
 mod check_authorize;
 mod check_token_request;
-mod complete_scope;
 mod cors;
-mod drop_scope;
 mod filter;
 mod form;
 mod form_to_query;
+mod identity;
 mod page;
 mod pairs;
+mod place;
 mod problem;
 mod protected_resource;
 mod redirect;
@@ -25,6 +26,7 @@ mod redirect_uri;
 mod reference;
 mod register_client;
 mod remove_headers;
+mod repair_scope;
 mod reply;
 mod respond;
 mod rewrite_path;
@@ -39,8 +41,9 @@ mod testing;
 
 pub use catalog::{BuildError, Catalog, Entry, FilterConfig};
 pub use filter::{
-    BodyPlan, Context, Edits, Filter, HeaderEdit, Identity, Refusal, Response, ResponseEdits,
-    Transform, Verdict,
+    BodyPlan, Context, Edits, Filter, HeaderEdit, Refusal, Response, ResponseEdits, Transform,
+    Verdict,
 };
+pub use identity::{Groups, Identity};
 pub use problem::Problem;
 pub use redirect_uri::{Preset, RedirectUris};

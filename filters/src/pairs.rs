@@ -82,6 +82,32 @@ pub(crate) fn pairs(raw: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     raw.split(|byte| *byte == b'&').map(Pair::new)
 }
 
+/// Cuts a value into its words, each as sent and decoded; what separates them is space in every
+/// spelling.
+pub(crate) fn words(value: &[u8]) -> impl Iterator<Item = (&[u8], Cow<'_, [u8]>)> {
+    let mut rest = value;
+    std::iter::from_fn(move || {
+        while let Some(length) = space(rest) {
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        let end = (0..rest.len())
+            .find(|at| space(rest.get(*at..).unwrap_or_default()).is_some())
+            .unwrap_or(rest.len());
+        let (word, after) = rest.split_at_checked(end)?;
+        rest = after;
+        (!word.is_empty()).then(|| (word, decode(word)))
+    })
+}
+
+/// Returns how many bytes the space takes that stands at the beginning, if one does.
+fn space(raw: &[u8]) -> Option<usize> {
+    match raw {
+        [b'+' | b' ' | b'\t', ..] => Some(1),
+        [b'%', b'2', b'0', ..] | [b'%', b'0', b'9' | b'a' | b'A' | b'd' | b'D', ..] => Some(3),
+        _ => None,
+    }
+}
+
 /// What becomes of one pair.
 #[derive(Debug)]
 pub(crate) enum Change {

@@ -15,6 +15,7 @@ use crate::{
     config::{self, Environment, Gateway, Loaded},
     egress::Egress,
     listener::Listener,
+    server::{Machine, raise_files},
 };
 
 /// Prints what can be said about a configuration; returns whether it is valid.
@@ -45,13 +46,21 @@ pub fn run(
             return Ok(false);
         }
     };
-    let problems = source.problems(beyond_the_text(&gateway, now));
+    // As `run` does; it may be another machine than the one that will serve.
+    raise_files();
+    let machine = Machine::read();
+    let problems = beyond_the_text(&gateway, now).into_iter();
+    let here = machine.problems().into_iter();
+    let here = here.map(|problem| (String::new(), problem));
+    let problems = source.problems(problems.chain(here));
     if !problems.list().is_empty() {
         write!(err, "{problems}")?;
         writeln!(err, "{}", count(problems.list().len()))?;
         return Ok(false);
     }
     write!(out, "{notes}")?;
+    let here = machine.notes(&gateway.limits).into_iter();
+    write!(out, "{}", source.notes(here.map(|note| ("", note))))?;
     writeln!(
         out,
         "{} is valid: {}, {}, {}",

@@ -18,7 +18,7 @@ use mcp_gateway_filters::Catalog;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::fail;
-use crate::units::Period;
+use crate::{server, units::Period};
 use system::System;
 
 /// How long the demo's requests may take to finish.
@@ -53,6 +53,7 @@ fn period(text: &str) -> Result<Period, String> {
 
 /// Brings everything up, and checks it or waits to be stopped.
 pub(super) fn run(options: &Options, catalog: &Catalog) -> ExitCode {
+    server::raise_files();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format_args!("the runtime cannot be started: {error}\n")),

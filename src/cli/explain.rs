@@ -139,9 +139,10 @@ fn callers(gateway: &Gateway, gate: Option<&Authenticate>) -> String {
         return "everyone, without a token".to_owned();
     };
     let audiences = identity.audiences.join(" or ");
-    let users = match &identity.tenant {
-        Some(tenant) => format!("users of tenant {tenant}"),
-        None => format!("users of {}", identity.issuer),
+    let users = match identity.tenants().as_slice() {
+        [] => format!("users of {}", identity.issuer),
+        [tenant] => format!("users of tenant {tenant}"),
+        tenants => format!("users of the tenants {}", tenants.join(" and ")),
     };
     let everyone = format!("{users} with a token for {audiences}");
     if gate.groups.is_empty() {

@@ -10,7 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::fail;
 use crate::{
     config::{self, Environment, Loaded},
-    server::{Running, Server},
+    server::{Machine, Running, Server, raise_files},
+    units::Size,
 };
 
 /// How long requests may take to finish after the signal to stop; shorter than the unit's
@@ -29,6 +30,7 @@ pub(super) fn run(file: &Path, env: Environment<'_>, catalog: &Catalog) -> ExitC
         Ok(loaded) => loaded,
         Err(problems) => return fail(&problems),
     };
+    raise_files();
     let server = match Server::build(&gateway) {
         Ok(server) => server,
         Err(problems) => {
@@ -36,6 +38,15 @@ pub(super) fn run(file: &Path, env: Environment<'_>, catalog: &Catalog) -> ExitC
             return fail(&source.problems(found));
         }
     };
+    let machine = Machine::read();
+    for note in machine.notes(&gateway.limits) {
+        warn!(help = note.help.as_deref().unwrap_or_default(); "{}: {}", note.at, note.what);
+    }
+    info!(
+        connections = machine.connections(&gateway.limits),
+        memory_mib = machine.memory_mark(&gateway.limits).map(|mark| mark / Size::mib(1).0);
+        "new work is refused beyond these limits"
+    );
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -61,8 +61,12 @@ pub struct Sessions {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The `iss` of every token, compared byte for byte.
+    /// The `iss` of every token, compared byte for byte; with several tenants it holds
+    /// `{tenantid}`, which stands for the token's own.
     pub issuer: String,
+    /// The `iss` of tokens of version 1.0, in the same form; with none they are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v1_issuer: Option<String>,
     /// What the audience of a token may be, at least one.
     pub audiences: Vec<String>,
     /// The claim that names the audience.
@@ -72,9 +76,12 @@ pub struct Identity {
     /// by them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, String>,
-    /// The `tid` of every token, where the issuer has tenants.
+    /// The `tid` of every token; it is not asked for where neither this nor `tenants` is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// What the `tid` of a token may be, when there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<String>,
     /// Where the keys are published.
     pub jwks_uri: Endpoint,
     /// What a challenge asks for: never `offline_access`.
@@ -87,6 +94,14 @@ fn audience_claim() -> String {
 
 fn is_audience_claim(claim: &String) -> bool {
     claim == oidc::AUDIENCE
+}
+
+impl Identity {
+    /// Returns what the `tid` of a token may be; nothing where it is not asked for.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<String> {
+        self.tenant.iter().chain(&self.tenants).cloned().collect()
+    }
 }
 
 /// A URL that the gateway calls: https, or http on loopback, without user name and fragment.

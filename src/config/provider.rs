@@ -65,10 +65,12 @@ pub(super) fn read(
 pub(super) fn identity(provider: &Provider) -> Option<Identity> {
     Some(Identity {
         issuer: provider.endpoints.issuer.clone(),
+        v1_issuer: None,
         audiences: provider.audiences.clone(),
         audience_claim: provider.audience_claim.clone(),
         claims: provider.claims.clone(),
         tenant: None,
+        tenants: vec![],
         jwks_uri: Endpoint::parse(&provider.endpoints.jwks).ok()?,
         scopes: provider.challenge_scopes(),
     })

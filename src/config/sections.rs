@@ -20,6 +20,7 @@ use crate::{
     listener::{self, Serve},
     oauth,
     origin::Origin,
+    seal,
     secret::{Secret, SecretSource},
     session,
 };
@@ -265,7 +266,7 @@ pub(super) fn sessions(
     for (index, source) in written.keys.iter().enumerate() {
         let at = format!("sessions.keys[{index}]");
         if let Some(text) = secret(reader, &at, source, env) {
-            match session::parse_key(text.reveal()) {
+            match seal::parse_key(text.reveal()) {
                 Ok(key) => keys.push(key),
                 Err(why) => {
                     reader.problem(&at, why.to_string());

@@ -4,7 +4,7 @@ use mcp_gateway_filters::Problem;
 
 use super::{
     path,
-    problems::{Located, Problems},
+    problems::{Located, Notes, Problems},
     tree::Node,
 };
 
@@ -44,10 +44,22 @@ impl Source {
         &self,
         found: impl IntoIterator<Item = (B, Problem)>,
     ) -> Problems {
+        Problems::new(&self.file, self.located(found))
+    }
+
+    /// Gathers what is worth a second thought for printing.
+    #[must_use]
+    pub fn notes<B: AsRef<str>>(&self, found: impl IntoIterator<Item = (B, Problem)>) -> Notes {
+        Notes::new(&self.file, self.located(found))
+    }
+
+    fn located<B: AsRef<str>>(
+        &self,
+        found: impl IntoIterator<Item = (B, Problem)>,
+    ) -> Vec<Located> {
         let located = found
             .into_iter()
-            .map(|(base, problem)| self.locate(base.as_ref(), problem))
-            .collect();
-        Problems::new(&self.file, located)
+            .map(|(base, problem)| self.locate(base.as_ref(), problem));
+        located.collect()
     }
 }

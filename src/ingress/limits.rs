@@ -36,8 +36,10 @@ pub struct Limits {
     pub field_size: Size,
     /// The longest path and query.
     pub target_size: Size,
-    /// The most connections in all.
-    pub connections: usize,
+    /// The most connections in all; what the limit of open files leaves room for, and at most
+    /// 16,384, when it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
     /// The most connections of one IPv4 address or one IPv6 network of 64 bits.
     pub connections_per_address: usize,
     /// Networks whose addresses are not counted one by one: offices, load balancers.
@@ -47,6 +49,10 @@ pub struct Limits {
     pub http2_streams: u32,
     /// The largest HTTP/2 header list, decoded and counted as RFC 9113 §10.5.1 does.
     pub http2_header_list_size: Size,
+    /// Resident memory above which new work is refused; 80 % of what this process may have when
+    /// it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
 }
 
 impl Default for Limits {
@@ -62,11 +68,12 @@ impl Default for Limits {
             fields: 100,
             field_size: Size::kib(16),
             target_size: Size::kib(8),
-            connections: 16_384,
+            connections: None,
             connections_per_address: 1024,
             exempt_networks: vec![],
             http2_streams: 100,
             http2_header_list_size: Size::kib(32),
+            memory: None,
         }
     }
 }
@@ -97,13 +104,20 @@ impl Limits {
         bound("fields", self.fields, 8, MOST_FIELDS);
         bound("field_size", self.field_size.0, 256, LARGEST_HEAD.0);
         bound("target_size", self.target_size.0, 256, u16::MAX.into());
-        bound("connections", self.connections, 1, 1 << 24);
+        let connections = self.connections.unwrap_or(1);
+        bound("connections", connections, 1, 1 << 24);
         let per_address = self.connections_per_address;
         bound("connections_per_address", per_address, 1, 1 << 24);
         let streams = usize::try_from(self.http2_streams).unwrap_or(usize::MAX);
         bound("http2_streams", streams, 1, 10_000);
         let list = self.http2_header_list_size.0;
         bound("http2_header_list_size", list, 1024, LARGEST_HEAD.0);
+        if self.memory.is_some_and(|memory| memory < Size::mib(1)) {
+            found.push(Problem::new(
+                "memory",
+                "expected a size of `1MiB` or more, which even an idle gateway needs",
+            ));
+        }
         found
     }
 }
@@ -129,5 +143,6 @@ mod tests {
         check("head_size: \"10\"", "head_size");
         check("connections: 0", "connections");
         check("http2_streams: 0", "http2_streams");
+        check("memory: 5KiB", "memory");
     }
 }

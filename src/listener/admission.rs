@@ -10,13 +10,21 @@ use std::{
     },
 };
 
+use http::StatusCode;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
-use crate::ingress::{ClientAddress, Limits, contains};
+use crate::ingress::{ClientAddress, Limits, NO_MEMORY, Pressure, Refused, contains};
 
-/// Connections beyond the limit that are taken for one health request each.
-const RESERVE: usize = 256;
+/// Connections that are taken for one health request each when there is room for no others.
+pub const RESERVE: usize = 256;
+
+/// Nobody more is taken.
+const TOO_MANY: Refused = Refused::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "too_many_connections",
+    "the gateway has too many connections",
+);
 
 /// Counts the connections of all listeners that share it.
 #[derive(Debug)]
@@ -24,7 +32,9 @@ pub struct Admission {
     limit: usize,
     per_address: usize,
     exempt: Vec<IpNet>,
+    pressure: Arc<Pressure>,
     open: AtomicUsize,
+    reserved: AtomicUsize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -33,19 +43,31 @@ pub struct Admission {
 pub(super) enum Admitted {
     /// Whatever clients do.
     Fully,
-    /// Ask for health, once: the limit is reached.
-    ForHealth,
+    /// Ask for health, once; everything else is refused like this.
+    ForHealth(Refused),
 }
 
 /// A connection that is counted, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Arc<Admission>,
+    admitted: Admitted,
+}
+
+impl Permit {
+    /// What the connection may do.
+    pub(super) const fn admitted(&self) -> Admitted {
+        self.admitted
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.open.fetch_sub(1, Ordering::Relaxed);
+        let count = match self.admitted {
+            Admitted::Fully => &self.admission.open,
+            Admitted::ForHealth(_) => &self.admission.reserved,
+        };
+        count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -73,32 +95,52 @@ impl Drop for AddressPermit {
 }
 
 impl Admission {
-    /// Starts without connections. Load balancers that say who their clients are hold connections
-    /// for many, and are not counted one by one.
+    /// Starts without connections, and takes `connections` of them while the pressure is not
+    /// high. Load balancers that say who their clients are hold connections for many, and are not
+    /// counted one by one.
     #[must_use]
-    pub fn new(limits: &Limits, trusted: Option<&ClientAddress>) -> Arc<Self> {
+    pub fn new(
+        connections: usize,
+        limits: &Limits,
+        trusted: Option<&ClientAddress>,
+        pressure: Arc<Pressure>,
+    ) -> Arc<Self> {
         let mut exempt = limits.exempt_networks.clone();
         exempt.extend(trusted.iter().flat_map(|trusted| &trusted.from));
         Arc::new(Self {
-            limit: limits.connections,
+            limit: connections,
             per_address: limits.connections_per_address,
             exempt,
+            pressure,
             open: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
             addresses: Mutex::default(),
         })
     }
 
-    /// Counts a connection; `None` when not even the reserve has room.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<(Permit, Admitted)> {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        // Dropping the permit takes the count back.
-        let permit = Permit {
-            admission: Arc::clone(self),
+    /// Counts a connection.
+    ///
+    /// # Errors
+    /// Why nobody is taken, when not even the reserve has room.
+    pub(super) fn enter(self: &Arc<Self>) -> Result<Permit, Refused> {
+        let refused = if self.pressure.is_high() {
+            NO_MEMORY
+        } else if take(&self.open, self.limit) {
+            return Ok(self.permit(Admitted::Fully));
+        } else {
+            TOO_MANY
         };
-        match before {
-            _ if before < self.limit => Some((permit, Admitted::Fully)),
-            _ if before < self.limit + RESERVE => Some((permit, Admitted::ForHealth)),
-            _ => None,
+        if take(&self.reserved, RESERVE) {
+            Ok(self.permit(Admitted::ForHealth(refused)))
+        } else {
+            Err(refused)
+        }
+    }
+
+    fn permit(self: &Arc<Self>, admitted: Admitted) -> Permit {
+        Permit {
+            admission: Arc::clone(self),
+            admitted,
         }
     }
 
@@ -122,6 +164,15 @@ impl Admission {
     }
 }
 
+/// Counts one more, if there is room.
+fn take(count: &AtomicUsize, limit: usize) -> bool {
+    let room = count.fetch_add(1, Ordering::Relaxed) < limit;
+    if !room {
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+    room
+}
+
 /// One client has 2^64 addresses of IPv6: its network is counted.
 fn counted_as(address: IpAddr) -> IpAddr {
     match address {
@@ -132,30 +183,59 @@ fn counted_as(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Instant;
 
-    fn admission(limits: &str) -> Arc<Admission> {
-        Admission::new(&serde_yaml::from_str(limits).unwrap(), None)
+    use super::*;
+    use crate::ingress::Watermark;
+
+    fn admission(connections: usize, limits: &str) -> Arc<Admission> {
+        let limits = serde_yaml::from_str(limits).unwrap();
+        Admission::new(connections, &limits, None, Arc::default())
     }
 
     #[test]
     fn beyond_the_limit_health_can_be_asked_for_and_then_nothing() {
-        let admission = admission("connections: 2");
-        let admitted = |n: usize| -> Vec<_> { (0..n).filter_map(|_| admission.enter()).collect() };
-        let full = admitted(2);
-        assert!(full.iter().all(|(_, a)| *a == Admitted::Fully));
-        let reserve = admitted(RESERVE);
-        assert_eq!(reserve.len(), RESERVE);
-        assert!(reserve.iter().all(|(_, a)| *a == Admitted::ForHealth));
-        assert!(admission.enter().is_none());
+        let admission = admission(2, "{}");
+        let enter = |n: usize| -> Vec<Permit> {
+            let permits = (0..n).map(|_| admission.enter().unwrap());
+            permits.collect()
+        };
+        let full = enter(2);
+        assert!(full.iter().all(|p| p.admitted() == Admitted::Fully));
+        let reserve = enter(RESERVE);
+        let health = Admitted::ForHealth(TOO_MANY);
+        assert!(reserve.iter().all(|p| p.admitted() == health));
+        assert_eq!(admission.enter().unwrap_err(), TOO_MANY);
         drop(full);
+        assert_eq!(admission.enter().unwrap().admitted(), Admitted::Fully);
         drop(reserve);
-        assert_eq!(admission.enter().map(|(_, a)| a), Some(Admitted::Fully));
+        assert_eq!(enter(2).len(), 2);
+        assert_eq!(admission.open.load(Ordering::Relaxed), 0);
+        assert_eq!(admission.reserved.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn without_memory_health_can_be_asked_for_and_then_nothing() {
+        let pressure = Arc::new(Pressure::default());
+        let admission = Admission::new(9999, &Limits::default(), None, Arc::clone(&pressure));
+        let before = admission.enter().unwrap();
+        let mut watermark = Watermark::new(100, pressure);
+        watermark.sample(200, Instant::now());
+        let reserve: Vec<_> = (0..RESERVE).map(|_| admission.enter().unwrap()).collect();
+        let health = Admitted::ForHealth(NO_MEMORY);
+        assert!(reserve.iter().all(|p| p.admitted() == health));
+        assert_eq!(admission.enter().unwrap_err(), NO_MEMORY);
+        watermark.sample(50, Instant::now());
+        assert_eq!(admission.enter().unwrap().admitted(), Admitted::Fully);
+        assert_eq!(before.admitted(), Admitted::Fully);
     }
 
     #[test]
     fn counts_addresses_and_forgets_them() {
-        let admission = admission("{ connections_per_address: 2, exempt_networks: [10.0.0.0/8] }");
+        let admission = admission(
+            100,
+            "{ connections_per_address: 2, exempt_networks: [10.0.0.0/8] }",
+        );
         let enter = |address: &str| admission.enter_from(address.parse().unwrap());
         let first = enter("192.0.2.1");
         let second = enter("::ffff:192.0.2.1");

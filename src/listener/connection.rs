@@ -50,12 +50,6 @@ pub(super) struct Connections<A> {
     pub(super) refusals: IntCounterVec,
 }
 
-/// Nobody more is taken.
-const TOO_MANY: Refused = Refused::new(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "too_many_connections",
-    "the gateway has too many connections",
-);
 /// Nobody more is taken from this address.
 const TOO_MANY_OF_ADDRESS: Refused = Refused::new(
     StatusCode::TOO_MANY_REQUESTS,
@@ -137,7 +131,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         };
         let acceptor = match admitted {
             Admitted::Fully => &tls.acceptor,
-            Admitted::ForHealth => &tls.health_acceptor,
+            Admitted::ForHealth(_) => &tls.health_acceptor,
         };
         match timeout_at(until, acceptor.tls_handshake(tcp)).await {
             Ok(Ok(tls)) => Some((Box::new(tls), permit)),
@@ -153,13 +147,18 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         }
     }
 
-    /// Answers one health request; everything else is told that there is no room.
-    async fn serve_health(&self, tcp: TcpStream, shutdown: &ShutdownWatch) -> Option<()> {
-        let (io, _counted) = self.handshake(tcp, Admitted::ForHealth).await?;
+    /// Answers one health request; everything else is told why there is no room.
+    async fn serve_health(
+        &self,
+        tcp: TcpStream,
+        refused: &Refused,
+        shutdown: &ShutdownWatch,
+    ) -> Option<()> {
+        let (io, _counted) = self.handshake(tcp, Admitted::ForHealth(*refused)).await?;
         let mut wire = Box::new(Wire::new(io, self.refusals.clone()));
         let head = self.head(&mut wire, true, shutdown).await?;
         if !asks_for_health(&head) {
-            self.answer(&mut wire, &TOO_MANY).await;
+            self.answer(&mut wire, refused).await;
             return None;
         }
         let mut session = ServerSession::new_http1(wire);
@@ -196,7 +195,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
     async fn answer(&self, wire: &mut Wire, refused: &Refused) {
         self.refuse(refused.reason);
         let body = serde_json::json!({
-            "error": "invalid_request",
+            "error": refused.code(),
             "error_description": refused.description,
         })
         .to_string();
@@ -205,11 +204,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
             refused.status.as_str(),
             refused.status.canonical_reason().unwrap_or_default(),
             body.len(),
-            if matches!(refused.status.as_u16(), 429 | 503) {
-                "Retry-After: 5\r\n"
-            } else {
-                ""
-            },
+            refused
+                .retry_after()
+                .map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n")),
         );
         let write = async {
             wire.write_all(answer.as_bytes()).await?;
@@ -310,20 +307,23 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let _active = Active::count(&self.active);
-        let Some((_permit, admitted)) = self.admission.enter() else {
-            self.refuse(TOO_MANY.reason);
-            return None;
+        let permit = match self.admission.enter() {
+            Ok(permit) => permit,
+            Err(refused) => {
+                self.refuse(refused.reason);
+                return None;
+            }
         };
         // The handshake needs the stream itself; what the listener accepted is always one.
         let tcp = *stream.into_any().downcast::<TcpStream>().ok()?;
-        if admitted == Admitted::ForHealth {
-            let served = timeout(HEALTH_TIMEOUT, self.serve_health(tcp, shutdown)).await;
+        if let Admitted::ForHealth(refused) = permit.admitted() {
+            let served = timeout(HEALTH_TIMEOUT, self.serve_health(tcp, &refused, shutdown)).await;
             if served.is_err() {
-                self.refuse(TOO_MANY.reason);
+                self.refuse(refused.reason);
             }
             return None;
         }
-        let (io, _counted) = self.handshake(tcp, admitted).await?;
+        let (io, _counted) = self.handshake(tcp, permit.admitted()).await?;
         if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
             let mut wire = Wire::http2(io, self.refusals.clone());
             // Pingora would wait for it for ever.

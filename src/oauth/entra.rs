@@ -4,28 +4,50 @@
 //! an administrator on `prompt=consent`, and gives an access token that is meant for Graph. Each
 //! of these is cured by a filter; this file only says which filters stand where.
 
+mod authority;
+pub mod errors;
+
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
+    credentials::CredentialSource,
     metadata::{Metadata, Protected, any_origin},
     plain::{Route, Setting, Step},
 };
 use crate::origin::Origin;
 
+pub use authority::{Authority, Cloud, Endpoints, Guid, IssuerUrl, Tenant};
+
 /// An application of a tenant, as written in `gateway.yaml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The directory (tenant) id.
-    pub tenant: Guid,
+    /// The directory (tenant) id, or `organizations` for those of `tenants`.
+    pub tenant: Tenant,
+    /// The ids of the tenants whose users may sign in, when there are several.
+    #[serde(default)]
+    pub tenants: Vec<Guid>,
     /// The application (client) id.
     pub client_id: Guid,
     /// What clients get as their access token.
     #[serde(default)]
     pub bearer: Bearer,
-    /// The base of the tenant's endpoints, for national clouds; plain http only for loopback.
-    #[serde(default = "authority")]
-    pub authority: Authority,
+    /// Microsoft's cloud that the tenant is in.
+    #[serde(default)]
+    pub cloud: Option<Cloud>,
+    /// The base of the tenant's endpoints, where it is not a cloud's: a CIAM authority of External
+    /// ID, a domain of one's own; plain http only for loopback.
+    #[serde(default)]
+    pub authority: Option<Authority>,
+    /// The `iss` of the tenant's tokens, where it does not follow from the authority.
+    #[serde(default)]
+    pub issuer: Option<IssuerUrl>,
+    /// Whether tokens of version 1.0 are taken, too.
+    #[serde(default)]
+    pub v1_tokens: bool,
+    /// How the gateway proves to Entra which application it is.
+    #[serde(default)]
+    pub credentials: Option<CredentialSource>,
     /// Every scope that clients may ask for, and the default for those that ask for none.
     #[serde(default = "scopes")]
     pub scopes: Vec<String>,
@@ -35,23 +57,6 @@ pub struct Settings {
     /// Parameters that never reach Entra.
     #[serde(default = "strip")]
     pub strip: Vec<String>,
-}
-
-/// Entra's endpoints for one tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoints {
-    /// The `iss` of v2.0 tokens.
-    pub issuer: String,
-    /// Where a person signs in.
-    pub authorize: String,
-    /// Where a code becomes a token.
-    pub token: String,
-    /// Where the keys are.
-    pub jwks: String,
-}
-
-fn authority() -> Authority {
-    Authority("https://login.microsoftonline.com".to_owned())
 }
 
 fn scopes() -> Vec<String> {
@@ -65,18 +70,6 @@ fn strip() -> Vec<String> {
 }
 
 impl Settings {
-    /// Returns the tenant's endpoints.
-    #[must_use]
-    pub fn endpoints(&self) -> Endpoints {
-        let base = format!("{}/{}", self.authority.0, self.tenant.0);
-        Endpoints {
-            issuer: format!("{base}/v2.0"),
-            authorize: format!("{base}/oauth2/v2.0/authorize"),
-            token: format!("{base}/oauth2/v2.0/token"),
-            jwks: format!("{base}/discovery/v2.0/keys"),
-        }
-    }
-
     /// Returns what a challenge asks for.
     #[must_use]
     pub fn challenge_scopes(&self) -> Vec<String> {
@@ -108,7 +101,7 @@ impl Settings {
     fn authorize(&self, path: &str, endpoints: &Endpoints) -> Route {
         let check = Step::new(
             "check_authorize",
-            [("client_id", self.client_id.0.as_str().into())],
+            [("client_id", self.client_id.as_str().into())],
         )
         .with("redirect_uris", self.redirect_uris.clone());
         plain(
@@ -117,7 +110,7 @@ impl Settings {
                 Step::new("form_to_query", []),
                 check,
                 Step::new("strip_query", [("params", Setting::list(&self.strip))]),
-                self.complete_scope("query"),
+                self.repair_scope("query"),
                 Step::new("redirect", [("to", endpoints.authorize.as_str().into())]),
             ],
         )
@@ -130,10 +123,10 @@ impl Settings {
                 any_origin(&["POST"]),
                 Step::new(
                     "check_token_request",
-                    [("client_id", self.client_id.0.as_str().into())],
+                    [("client_id", self.client_id.as_str().into())],
                 ),
                 Step::new("strip_form", [("params", Setting::list(&self.strip))]),
-                self.complete_scope("form"),
+                self.repair_scope("form"),
                 // Entra answers AADSTS9002326 to a public client that comes with an `Origin`.
                 Step::new(
                     "remove_headers",
@@ -148,17 +141,17 @@ impl Settings {
     fn register(&self) -> Route {
         let register = Step::new(
             "register_client",
-            [("client_id", self.client_id.0.as_str().into())],
+            [("client_id", self.client_id.as_str().into())],
         )
         .with("redirect_uris", self.redirect_uris.clone());
         plain("/register", vec![any_origin(&["POST"]), register])
     }
 
     /// Without `openid` there is no id token to hand out, without `offline_access` no refresh.
-    fn complete_scope(&self, place: &str) -> Step {
+    fn repair_scope(&self, place: &str) -> Step {
         let needed = |scope: &&String| matches!(scope.as_str(), "openid" | "offline_access");
         Step::new(
-            "complete_scope",
+            "repair_scope",
             [
                 ("in", place.into()),
                 ("scopes", Setting::list(self.scopes.iter().filter(needed))),
@@ -199,42 +192,6 @@ impl<'de> Deserialize<'de> for Bearer {
     }
 }
 
-/// An id as Entra's portal shows it, in lower case, as tokens carry it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guid(String);
-
-impl Guid {
-    /// Returns the id in lower case.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Guid {
-    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(de)?;
-        let groups: Vec<usize> = text.split('-').map(str::len).collect();
-        let digits = text.chars().all(|c| c == '-' || c.is_ascii_hexdigit());
-        if digits && groups == [8, 4, 4, 4, 12] {
-            return Ok(Self(text.to_ascii_lowercase()));
-        }
-        Err(de::Error::custom(format!(
-            "expected an id such as `72f988bf-86f1-41af-91ab-2d7cd011db47`, found `{text}`"
-        )))
-    }
-}
-
-/// The base of a cloud's endpoints, an origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authority(String);
-
-impl<'de> Deserialize<'de> for Authority {
-    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
-        Origin::deserialize(de).map(|origin| Self(origin.as_str().to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,21 +217,6 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_those_of_the_tenant() {
-        let shown = settings("authority: https://login.microsoftonline.us/")
-            .unwrap()
-            .endpoints();
-        assert_eq!(
-            shown.issuer,
-            format!("https://login.microsoftonline.us/{ID}/v2.0")
-        );
-        assert_eq!(
-            shown.jwks,
-            format!("https://login.microsoftonline.us/{ID}/discovery/v2.0/keys")
-        );
-    }
-
-    #[test]
     fn refuses_what_cannot_work() {
         check_refused("bearer: access_token", "not available yet");
         check_refused(
@@ -285,7 +227,7 @@ mod tests {
             "authority: https://login.example.com/common",
             "host and port only",
         );
-        check_refused("issuer: x", "unknown field `issuer`");
+        check_refused("issuers: x", "unknown field `issuers`");
     }
 
     #[test]

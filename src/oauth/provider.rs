@@ -12,7 +12,7 @@ use mcp_gateway_filters::Problem;
 use serde::Deserialize;
 
 use super::{
-    Endpoints, auth0, cognito, google, keycloak,
+    auth0, cognito, google, keycloak,
     metadata::{Metadata, Protected, any_origin},
     oidc, okta, ping,
     plain::{Route, Setting, Step},
@@ -79,6 +79,19 @@ pub(super) struct Places {
     pub(super) authorize: String,
     pub(super) token: String,
     pub(super) jwks: String,
+}
+
+/// Where a provider is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// Where a person signs in.
+    pub authorize: String,
+    /// Where a code becomes a token.
+    pub token: String,
+    /// Where the keys are.
+    pub jwks: String,
 }
 
 /// For whom access tokens are.
@@ -172,6 +185,7 @@ pub struct Provider {
     pub claims: BTreeMap<String, String>,
     /// Every scope that clients may ask for.
     pub scopes: Vec<String>,
+    /// Scopes that clients ask for and that it refuses.
     refuses: Vec<String>,
     parameters: BTreeMap<String, String>,
     redirect_uris: Option<Setting>,
@@ -398,9 +412,8 @@ impl Provider {
             Step::new("check_authorize", [("client_id", client_id.into())])
                 .with("redirect_uris", self.redirect_uris.clone()),
             Step::new("strip_query", [("params", Setting::list(&self.strip))]),
+            self.repair_scope(),
         ];
-        steps.extend(self.drop_scope("query"));
-        steps.push(self.complete_scope());
         if !self.parameters.is_empty() {
             let pair = |(name, value): (&String, &String)| (name.clone(), value.as_str().into());
             let params = Setting::Map(self.parameters.iter().map(pair).collect());
@@ -416,13 +429,12 @@ impl Provider {
         let mut steps = vec![
             any_origin(&["POST"]),
             Step::new("check_token_request", [("client_id", client_id.into())]),
-            Step::new("strip_form", [("params", Setting::list(&self.strip))]),
+            Step::new("strip_form", [("params", Setting::list(self.strip_form()))]),
+            Step::new(
+                "remove_headers",
+                [("request", Setting::list(["origin", "cookie"]))],
+            ),
         ];
-        steps.extend(self.drop_scope("form"));
-        steps.push(Step::new(
-            "remove_headers",
-            [("request", Setting::list(["origin", "cookie"]))],
-        ));
         if self.bearer == Bearer::IdToken {
             let scopes = Setting::list(&self.scopes);
             steps.push(Step::new("swap_token", [("scopes", scopes)]));
@@ -441,24 +453,27 @@ impl Provider {
         ]
     }
 
-    fn drop_scope(&self, place: &str) -> Option<Step> {
-        let scopes = Setting::list(&self.refuses);
-        (!self.refuses.is_empty())
-            .then(|| Step::new("drop_scope", [("in", place.into()), ("scopes", scopes)]))
+    /// Without a scope, a refresh brings what was granted before (RFC 6749 §6): better than a refusal
+    /// because of a scope that the provider does not know.
+    fn strip_form(&self) -> impl Iterator<Item = &str> {
+        let scope = (!self.refuses.is_empty()).then_some("scope");
+        self.strip.iter().map(String::as_str).chain(scope)
     }
 
     /// In the authorization request only: there the scope is decided, and not every provider takes
     /// one in a token request.
-    fn complete_scope(&self) -> Step {
+    fn repair_scope(&self) -> Step {
         let needed = |scope: &&String| matches!(scope.as_str(), "openid" | "offline_access");
+        let others = (!self.refuses.is_empty()).then(|| "drop".into());
         Step::new(
-            "complete_scope",
+            "repair_scope",
             [
                 ("in", "query".into()),
                 ("scopes", Setting::list(self.scopes.iter().filter(needed))),
                 ("default", Setting::list(&self.scopes)),
             ],
         )
+        .with("others", others)
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Denied {
     ClaimType,
     /// `iss` is another.
     Issuer,
+    /// A token of version 1.0, where only those of version 2.0 are taken.
+    Version,
     /// `aud` does not name us.
     Audience,
     /// A claim that tells kinds of tokens apart says another one.
@@ -37,7 +39,7 @@ pub enum Denied {
     Tenant,
     /// `exp` has passed.
     Expired,
-    /// `nbf` is more than 60 s ahead.
+    /// `nbf` or `iat` is more than 60 s ahead.
     NotYetValid,
     /// The issuer's keys cannot be had now, so nothing can be said about the token.
     NoKeys {
@@ -48,7 +50,7 @@ pub enum Denied {
 
 impl Denied {
     /// Every reason, for whoever counts them.
-    pub(super) const REASONS: [Self; 18] = [
+    pub(super) const REASONS: [Self; 19] = [
         Self::TooLong,
         Self::Malformed,
         Self::Duplicate,
@@ -61,6 +63,7 @@ impl Denied {
         Self::Missing,
         Self::ClaimType,
         Self::Issuer,
+        Self::Version,
         Self::Audience,
         Self::Kind,
         Self::Tenant,
@@ -87,6 +90,7 @@ impl Denied {
             Self::Missing => "missing_claim",
             Self::ClaimType => "claim_type",
             Self::Issuer => "issuer",
+            Self::Version => "version",
             Self::Audience => "audience",
             Self::Kind => "kind",
             Self::Tenant => "tenant",
@@ -115,6 +119,10 @@ impl Denied {
             Self::Missing => "the token lacks one of the required claims exp, aud, iss, tid, sub",
             Self::ClaimType => "a claim of the token has the wrong type",
             Self::Issuer => "the token is from another issuer",
+            Self::Version => {
+                "the token is of version 1.0: the manifest of the API's app registration must ask \
+                 for `requestedAccessTokenVersion` 2"
+            }
             Self::Audience => "the token is for another audience",
             Self::Kind => "the token is of another kind than is accepted here",
             Self::Tenant => "the token is from another tenant",

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, crypto::aws_lc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::token::Unverified;
+use super::{issuer_of, token::Unverified};
 
 /// The smallest and largest modulus, in bits (RFC 7518 §3.3; larger ones cost too much to verify).
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -117,13 +117,9 @@ impl Key {
 
     /// Tells whether the key may sign tokens of this issuer and tenant.
     pub(super) fn belongs_to(&self, issuer: &str, tenant: Option<&str>) -> bool {
-        let Some(template) = &self.issuer else {
-            return true;
-        };
-        match tenant {
-            Some(tenant) => template.replace("{tenantid}", tenant) == issuer,
-            None => template == issuer,
-        }
+        self.issuer
+            .as_ref()
+            .is_none_or(|template| issuer_of(template, tenant) == issuer)
     }
 }
 

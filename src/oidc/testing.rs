@@ -105,10 +105,11 @@ pub(super) fn token(number: usize) -> String {
 pub(super) fn issuer() -> Issuer {
     Issuer {
         issuer: ISSUER.to_owned(),
+        v1_issuer: None,
         audiences: vec![AUDIENCE.to_owned()],
         audience_claim: "aud".to_owned(),
         claims: vec![],
-        tenant: Some(TENANT.to_owned()),
+        tenants: vec![TENANT.to_owned()],
     }
 }
 

@@ -5,18 +5,18 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use mcp_gateway_filters::Identity;
+use mcp_gateway_filters::{Groups, Identity};
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
-use super::{Denied, Issuer, keys::MAX_KID};
+use super::{Denied, Issuer, TENANT, issuer_of, keys::MAX_KID};
 
 /// The longest token, in bytes. Entra's with 200 groups are about 11 KiB.
 pub(super) const MAX_TOKEN: usize = 16 * 1024;
-/// How far `nbf` may be ahead, in seconds: the issuer's clock is not ours. `exp` has no leeway.
+/// How far `nbf` and `iat` may be ahead, in seconds: the issuer's clock is not ours. `exp` has no leeway.
 pub(super) const SKEW: u64 = 60;
 
 /// Microsoft Graph, by application id and by name; the national clouds have names of their own.
@@ -43,8 +43,10 @@ pub(super) struct Unverified<'a> {
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) identity: Identity,
-    /// `nbf`, 0 when there is none.
+    /// The later of `nbf` and `iat`, 0 when there is neither.
     pub(super) not_before: u64,
+    /// The issuer under which the tenant's keys are published, whatever the token's version.
+    pub(super) key_issuer: String,
 }
 
 impl<'a> Unverified<'a> {
@@ -92,7 +94,7 @@ impl<'a> Unverified<'a> {
         let issuer = required(&claims, "iss")?;
         let subject = required(&claims, "sub")?;
         let expires_at = number(&claims, "exp")?.ok_or(Denied::Missing)?;
-        let not_before = number(&claims, "nbf")?.unwrap_or(0);
+        let not_before = number(&claims, "nbf")?.max(number(&claims, "iat")?);
         let tenant = optional(&claims, "tid")?;
         let object = optional(&claims, "oid")?;
 
@@ -100,9 +102,12 @@ impl<'a> Unverified<'a> {
         if audiences.iter().any(|aud| GRAPH.contains(aud)) {
             return Err(Denied::GraphToken);
         }
-        if issuer != expected.issuer {
-            return Err(Denied::Issuer);
+        let is_template = expected.issuer.contains(TENANT);
+        if is_template {
+            check_tenant(expected, tenant)?;
         }
+        let key_issuer = issuer_of(&expected.issuer, tenant).into_owned();
+        check_issuer(expected, &claims, &key_issuer)?;
         if !audiences
             .iter()
             .any(|aud| expected.audiences.iter().any(|ours| ours == aud))
@@ -114,14 +119,13 @@ impl<'a> Unverified<'a> {
                 return Err(Denied::Kind);
             }
         }
-        match (expected.tenant.as_deref(), tenant) {
-            (Some(expected), Some(found)) if expected != found => return Err(Denied::Tenant),
-            (Some(_), None) => return Err(Denied::Missing),
-            _ => {}
+        if !is_template {
+            check_tenant(expected, tenant)?;
         }
         if now >= expires_at {
             return Err(Denied::Expired);
         }
+        let not_before = not_before.unwrap_or(0);
         if now.saturating_add(SKEW) < not_before {
             return Err(Denied::NotYetValid);
         }
@@ -131,12 +135,72 @@ impl<'a> Unverified<'a> {
             tenant: tenant.map(str::to_owned),
             object: object.map(str::to_owned),
             expires_at,
+            groups: groups(&claims),
+            roles: texts(&claims, "roles").unwrap_or_default(),
             claims,
         };
         Ok(Accepted {
             identity,
             not_before,
+            key_issuer,
         })
+    }
+}
+
+fn check_tenant(expected: &Issuer, found: Option<&str>) -> Result<(), Denied> {
+    match found {
+        _ if expected.tenants.is_empty() => Ok(()),
+        None => Err(Denied::Missing),
+        Some(found) if expected.tenants.iter().any(|ours| ours == found) => Ok(()),
+        Some(_) => Err(Denied::Tenant),
+    }
+}
+
+/// Compares `iss` with the one of the tenant, or, for tokens that say to be of version 1.0, with the
+/// one of that version.
+fn check_issuer(expected: &Issuer, claims: &Map<String, Value>, ours: &str) -> Result<(), Denied> {
+    let issuer = required(claims, "iss")?;
+    if issuer == ours {
+        return Ok(());
+    }
+    // Other issuers write other types here, and their tokens are refused for the issuer.
+    let is_v1 = claims.get("ver").and_then(Value::as_str) == Some("1.0");
+    let tenant = optional(claims, "tid")?;
+    match &expected.v1_issuer {
+        _ if !is_v1 => Err(Denied::Issuer),
+        None => Err(Denied::Version),
+        Some(v1) if issuer_of(v1, tenant) == issuer => Ok(()),
+        Some(_) => Err(Denied::Issuer),
+    }
+}
+
+/// The groups that the token lists; a token that had too many says where they could be asked for
+/// instead, by `_claim_names` (OpenID Connect Core §5.6.2) or `hasgroups`. That place is in the
+/// token's own words and never asked.
+fn groups(claims: &Map<String, Value>) -> Groups {
+    let elsewhere = claims
+        .get("_claim_names")
+        .is_some_and(|names| names.get("groups").is_some());
+    let many = claims
+        .get("hasgroups")
+        .is_some_and(|many| *many != Value::Bool(false));
+    match texts(claims, "groups") {
+        // A list in words that are not understood is not an empty one.
+        Some(groups) if !elsewhere && !many => Groups::Known(groups.into()),
+        _ => Groups::Unresolved,
+    }
+}
+
+/// A list of texts; one text is a list of one, a missing claim an empty list, anything else none.
+fn texts(claims: &Map<String, Value>, name: &str) -> Option<Vec<String>> {
+    match claims.get(name) {
+        None => Some(vec![]),
+        Some(Value::String(one)) => Some(vec![one.clone()]),
+        Some(Value::Array(many)) => many
+            .iter()
+            .map(|one| one.as_str().map(str::to_owned))
+            .collect(),
+        Some(_) => None,
     }
 }
 

@@ -155,7 +155,7 @@ impl Verifier {
             return Err(Denied::Signature);
         }
         let accepted = unverified.accept(&self.issuer, now)?;
-        if !key.belongs_to(&self.issuer.issuer, accepted.identity.tenant.as_deref()) {
+        if !key.belongs_to(&accepted.key_issuer, accepted.identity.tenant.as_deref()) {
             return Err(Denied::KeyIssuer);
         }
         let identity = Arc::new(accepted.identity);

@@ -8,18 +8,19 @@ use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
-use crate::ingress::{BODY_UNEXPECTED, Limits};
+use crate::{ingress::BODY_UNEXPECTED, snapshot::Snapshot};
 
 /// The first allocation for a body that comes in pieces; what a client announces is not believed.
 const FIRST_ALLOCATION: usize = 64 * 1024;
 
 /// Reads the whole body, up to `limit` bytes.
 ///
-/// A body that came in one piece is not copied.
+/// A body that came in one piece is not copied. One that is large is given up when memory is short:
+/// as many of them as there are connections would fit into no machine.
 pub(super) async fn gather(
     session: &mut ServerSession,
     limit: usize,
-    limits: &Limits,
+    snapshot: &Snapshot,
 ) -> Result<Bytes, Failure> {
     if announced(session).is_some_and(|length| length > limit) {
         return Err(Failure::body_too_large(limit));
@@ -33,6 +34,7 @@ pub(super) async fn gather(
             .await
             .map_err(Failure::gone)?;
     }
+    let limits = &snapshot.limits;
     let begun = Instant::now();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -52,6 +54,9 @@ pub(super) async fn gather(
         };
         if received + chunk.len() > limit {
             return Err(Failure::body_too_large(limit));
+        }
+        if received + chunk.len() > FIRST_ALLOCATION && snapshot.pressure.is_high() {
+            return Err(Failure::no_memory());
         }
         if first.is_empty() && rest.is_empty() {
             first = chunk;

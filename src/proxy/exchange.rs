@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use mcp_gateway_filters::Response;
 
-use super::failure::Failure;
+use super::{failure::Failure, hint};
 use crate::{
     egress::{EgressError, Limits, Request},
     snapshot::Exchange,
@@ -16,8 +16,9 @@ use crate::{
 /// The largest form in bytes, where no filter of the route has read it before.
 pub(super) const FORM_LIMIT: usize = 64 * 1024;
 
-/// Posts the form and returns what the client may see of the answer.
-pub(super) async fn run(exchange: &Exchange, form: Bytes) -> Result<Response, Failure> {
+/// Posts the form and returns what the client may see of the answer, with a hint when it is a refusal
+/// that is known. `now` is in seconds since the Unix epoch.
+pub(super) async fn run(exchange: &Exchange, form: Bytes, now: u64) -> Result<Response, Failure> {
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,
@@ -37,7 +38,8 @@ pub(super) async fn run(exchange: &Exchange, form: Bytes) -> Result<Response, Fa
     };
     let answered = exchange.egress.fetch(&request, limits).await;
     let (outcome, result) = match answered {
-        Ok(response) => judge(response),
+        Ok(response) if response.status().is_success() => judge(response),
+        Ok(response) => judge(hint::explained(response, &exchange.errors, now)),
         Err(error) => failed(&error),
     };
     exchange.outcomes.with_label_values(&[outcome]).inc();

@@ -9,7 +9,7 @@ use mcp_gateway_filters::{Refusal, Response};
 use pingora_core::Error;
 
 use super::jsonrpc;
-use crate::ingress::Refused;
+use crate::ingress::{NO_MEMORY, Refused};
 
 /// Why a request does not get the answer it asked for.
 #[derive(Debug)]
@@ -119,6 +119,11 @@ impl Failure {
         .with(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
+    /// There is no memory for the request; closing gives back what its connection holds.
+    pub(super) fn no_memory() -> Self {
+        Self::from(NO_MEMORY).with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
     /// A defect of the gateway, never of the request.
     pub(super) fn internal(what: &'static str) -> Self {
         log::error!(what; "a request failed inside the gateway");
@@ -133,12 +138,16 @@ impl Failure {
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
-        Self::oauth(
+        let failure = Self::oauth(
             refused.status,
-            "invalid_request",
+            refused.code(),
             refused.description,
             refused.reason,
-        )
+        );
+        match refused.retry_after() {
+            Some(seconds) => failure.with(header::RETRY_AFTER, HeaderValue::from(seconds)),
+            None => failure,
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) async fn run(
     }
     let body = match call.body.take() {
         Some(body) => body,
-        None => body::gather(session, proxy.request_body_limit, &call.snapshot.limits).await?,
+        None => body::gather(session, proxy.request_body_limit, &call.snapshot).await?,
     };
     let message = if proxy.sessions {
         mcp::message(call.head(session), &body)?

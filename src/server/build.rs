@@ -5,14 +5,19 @@ use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
 use mcp_gateway_filters::Problem;
 use rustls::crypto::CryptoProvider;
 
-use super::{Server, routes::Parts};
+use super::{
+    Server,
+    machine::{self, Machine},
+    routes::Parts,
+};
 use crate::{
     config::{self, AccessLog, Gateway},
     egress::{Egress, Target},
     listener::{self, Listener, Serve},
     oidc::{Issuer, KeySource, Verifier},
     proxy::Proxy,
-    session::{Sealer, load_or_create},
+    seal::load_or_create,
+    session::Sealer,
     telemetry::{access, metrics::Metrics},
     upstream::Pool,
 };
@@ -40,6 +45,9 @@ impl Server {
         let provider = crypto_provider();
         let metrics = Arc::new(Metrics::new());
         let mut problems = Problems::default();
+        let machine = Machine::read();
+        problems.0.extend(machine.problems());
+        let pressure = Arc::default();
         let now = unix_now();
 
         let listeners = listeners(config, &provider, now, &mut problems);
@@ -80,6 +88,7 @@ impl Server {
             egress: &egress,
             verifier: verifier.as_ref(),
             metrics: &metrics,
+            pressure: &pressure,
         };
         let snapshot = parts.snapshot(config).map_err(|problem| vec![problem])?;
         let proxy = Arc::new(Proxy::new(
@@ -98,6 +107,9 @@ impl Server {
             pools,
             keys,
             limits: Arc::clone(&config.limits),
+            machine,
+            pressure,
+            sampler: Box::new(machine::held),
             client_address: config.client_address.clone(),
         })
     }
@@ -194,10 +206,11 @@ fn verifier(
         .map_err(|error| vec![Problem::new("", error.to_string())])?;
     let issuer = Issuer {
         issuer: identity.issuer.clone(),
+        v1_issuer: identity.v1_issuer.clone(),
         audiences: identity.audiences.clone(),
         audience_claim: identity.audience_claim.clone(),
         claims: identity.claims.clone().into_iter().collect(),
-        tenant: identity.tenant.clone(),
+        tenants: identity.tenants(),
     };
     let keys = KeySource::new(jwks, egress, metrics);
     let verifier = Verifier::new(issuer, keys.clone(), metrics);

@@ -8,6 +8,7 @@ use mcp_gateway_filters::Problem;
 use crate::{
     config::{self, Gateway, UpstreamToken},
     egress::{Egress, Target},
+    ingress::Pressure,
     oidc::Verifier,
     router::Router,
     snapshot::{self, Route, RouteMetrics, Snapshot, Step},
@@ -21,6 +22,7 @@ pub(super) struct Parts<'a> {
     pub(super) egress: &'a Arc<Egress>,
     pub(super) verifier: Option<&'a Arc<Verifier>>,
     pub(super) metrics: &'a Metrics,
+    pub(super) pressure: &'a Arc<Pressure>,
 }
 
 impl Parts<'_> {
@@ -42,6 +44,7 @@ impl Parts<'_> {
             router: Router::new(routes),
             unrouted: RouteMetrics::of("-", self.metrics),
             limits: Arc::clone(&config.limits),
+            pressure: Arc::clone(self.pressure),
             client_address: config.client_address.clone(),
             public_host: HeaderValue::try_from(config.public_url.authority())
                 .map_err(|error| Problem::new("public_url", error.to_string()))?,
@@ -89,6 +92,7 @@ impl Parts<'_> {
                 timeout: exchange.timeout.0,
                 response_limit: exchange.response_limit.0,
                 outcomes: self.metrics.token_exchanges.clone(),
+                errors: self.metrics.provider_errors.clone(),
             })),
         })
     }

@@ -8,7 +8,10 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
-use super::names::{self, Name};
+use super::{
+    names::{self, Name},
+    provider_errors::ProviderErrors,
+};
 
 /// Latency buckets in seconds: a refusal takes microseconds, a tool call minutes.
 const BUCKETS: &[f64] = &[
@@ -42,6 +45,8 @@ pub struct Metrics {
     pub upstream_failures: IntCounterVec,
     /// By `outcome`.
     pub token_exchanges: IntCounterVec,
+    /// By `aadsts`, with when each was seen last.
+    pub provider_errors: ProviderErrors,
     /// By `outcome`.
     pub client_documents: IntCounterVec,
     /// By `outcome`.
@@ -52,6 +57,12 @@ pub struct Metrics {
     pub token_verdicts: IntCounterVec,
     /// By `certificate`.
     pub certificate_not_after: GaugeVec,
+    /// No labels.
+    pub memory_held: IntGauge,
+    /// No labels.
+    pub memory_mark: IntGauge,
+    /// No labels.
+    pub memory_refusing: IntGauge,
 }
 
 impl Metrics {
@@ -96,6 +107,11 @@ impl Metrics {
             ),
             token_exchanges: counter(r, &names::TOKEN_EXCHANGES, &[names::OUTCOME]),
             client_documents: counter(r, &names::CLIENT_DOCUMENTS, &[names::OUTCOME]),
+            provider_errors: ProviderErrors::new(counter(
+                r,
+                &names::PROVIDER_ERRORS,
+                &[names::AADSTS],
+            )),
             key_set_fetches: counter(r, &names::KEY_SET_FETCHES, &[names::OUTCOME]),
             key_set_fetched: registered(r, IntGauge::with_opts(opts(&names::KEY_SET_FETCHED))),
             token_verdicts: counter(r, &names::TOKEN_VERDICTS, &[names::REASON]),
@@ -103,6 +119,9 @@ impl Metrics {
                 r,
                 GaugeVec::new(opts(&names::CERTIFICATE_NOT_AFTER), &[names::CERTIFICATE]),
             ),
+            memory_held: registered(r, IntGauge::with_opts(opts(&names::MEMORY_HELD))),
+            memory_mark: registered(r, IntGauge::with_opts(opts(&names::MEMORY_MARK))),
+            memory_refusing: registered(r, IntGauge::with_opts(opts(&names::MEMORY_REFUSING))),
             registry,
         }
     }

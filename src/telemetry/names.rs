@@ -26,6 +26,8 @@ pub const BACKEND: &str = "backend";
 pub const REASON: &str = "reason";
 /// How it ended: one of a closed set.
 pub const OUTCOME: &str = "outcome";
+/// The number of an error of Entra's, of those that are explained; `other` for the rest.
+pub const AADSTS: &str = "aadsts";
 /// The address of a listener as configured.
 pub const LISTENER: &str = "listener";
 /// The first name of a certificate.
@@ -93,6 +95,11 @@ pub const CLIENT_DOCUMENTS: Name = name(
     "gateway_client_documents_total",
     "Client ID metadata documents fetched, or refused, by outcome.",
 );
+/// Refusals of the authorization server.
+pub const PROVIDER_ERRORS: Name = name(
+    "gateway_provider_errors_total",
+    "Errors that Entra ID answered with, by number.",
+);
 /// Key set fetches.
 pub const KEY_SET_FETCHES: Name = name(
     "gateway_key_set_fetches_total",
@@ -112,6 +119,21 @@ pub const TOKEN_VERDICTS: Name = name(
 pub const CERTIFICATE_NOT_AFTER: Name = name(
     "gateway_certificate_not_after_timestamp_seconds",
     "When the listener's certificate expires, in Unix time.",
+);
+/// Memory held.
+pub const MEMORY_HELD: Name = name(
+    "gateway_memory_held_bytes",
+    "Resident memory of the process, without pages of files.",
+);
+/// Memory mark.
+pub const MEMORY_MARK: Name = name(
+    "gateway_memory_mark_bytes",
+    "Above so much resident memory new work is refused; 0 when nothing is guarded.",
+);
+/// Memory refusals.
+pub const MEMORY_REFUSING: Name = name(
+    "gateway_memory_refusing",
+    "1 while new connections and requests are refused for want of memory.",
 );
 /// Build information.
 pub const BUILD_INFO: Name = name(

@@ -6,7 +6,10 @@ mod http2;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+#[path = "../e2e/world/log.rs"]
 mod log;
+#[cfg(test)]
+mod memory;
 #[cfg(test)]
 mod proxy_protocol;
 #[cfg(test)]

@@ -65,6 +65,15 @@ impl Edge {
 
     /// Starts it with settings of the listener (`TLS` stands for a certificate) and sections.
     pub(crate) async fn start(listener: &str, sections: &str) -> Self {
+        Self::start_with(listener, sections, |server| server).await
+    }
+
+    /// Starts it after the last touch to what was built.
+    pub(crate) async fn start_with(
+        listener: &str,
+        sections: &str,
+        touch: impl FnOnce(Server) -> Server,
+    ) -> Self {
         let judge = Judge::start().await;
         let folder = tempfile::tempdir().unwrap();
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -100,7 +109,7 @@ impl Edge {
         let server = Server::build_with(&loaded.gateway, log)
             .unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
         Self {
-            running: server.start_with(vec![socket]).unwrap(),
+            running: touch(server).start_with(vec![socket]).unwrap(),
             judge,
             address,
             lines,
@@ -165,21 +174,26 @@ impl Edge {
 
     /// How often the first layer has refused for a reason.
     pub(crate) fn refusals(&self, reason: &str) -> usize {
-        let name = format!("gateway_ingress_refusals_total{{reason=\"{reason}\"}} ");
+        self.metric(&format!(
+            "gateway_ingress_refusals_total{{reason=\"{reason}\"}}"
+        ))
+    }
+
+    /// The value of a metric, named with its labels; 0 when there is none.
+    pub(crate) fn metric(&self, name: &str) -> usize {
         let metrics = self.metrics();
-        let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse().unwrap())
     }
 
     /// How many connections of the public listener are open.
     pub(crate) fn connections(&self) -> usize {
-        let name = format!(
-            "gateway_connections_active{{listener=\"{}\"}} ",
+        self.metric(&format!(
+            "gateway_connections_active{{listener=\"{}\"}}",
             self.address
-        );
-        let metrics = self.metrics();
-        let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
-        value.map_or(0, |value| value.parse().unwrap())
+        ))
     }
 }
 

@@ -417,7 +417,7 @@ class Gateway(Server):
             {"cors": {"origins": "any", "methods": ["POST"]}},
             {"check_token_request": {"client_id": self.bed.tenant["client_id"]}},
             {"strip_form": {"params": ["resource", "prompt"]}},
-            {"complete_scope": {
+            {"repair_scope": {
                 "in": "form", "scopes": ["openid", "offline_access"], "default": scopes,
             }},
             {"remove_headers": {"request": ["origin", "cookie"]}},

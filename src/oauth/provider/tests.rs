@@ -106,10 +106,12 @@ fn google_swaps_the_token_and_asks_for_a_refresh_token() {
         ],
     );
     let authorize = steps(&google, "/oauth2/authorize");
-    for part in ["access_type: offline", "prompt: consent", "- drop_scope:"] {
+    for part in ["access_type: offline", "prompt: consent", "others: drop"] {
         assert!(authorize.contains(part), "{authorize}");
     }
-    assert!(steps(&google, "/oauth2/token").contains("- swap_token:"));
+    let token = steps(&google, "/oauth2/token");
+    assert!(token.contains("- swap_token:"), "{token}");
+    assert!(token.contains("- scope\n"), "{token}");
     check_refused(
         "google",
         "{client_id: c, bearer: access_token, audience: x, scopes: [openid, offline_access]}",

@@ -302,12 +302,125 @@ fn the_tenant_is_ours() {
     );
     check_claim("tid", &json!("{tenantid}"), Err(Denied::Tenant));
     let anywhere = Issuer {
-        tenant: None,
+        tenants: vec![],
         ..issuer()
     };
     let token = with_claim("tid", &Value::Null);
     let token = Unverified::parse(&token).unwrap();
     assert!(token.accept(&anywhere, NOW).is_ok());
+}
+
+const OTHER: &str = "99999999-2222-3333-4444-555555555555";
+
+/// Judges a token by an issuer of two tenants.
+fn check_several(iss: &str, tid: &Value, expect: Result<(), Denied>) {
+    let several = Issuer {
+        issuer: "https://login.microsoftonline.com/{tenantid}/v2.0".to_owned(),
+        tenants: vec![TENANT.to_owned(), OTHER.to_owned()],
+        ..issuer()
+    };
+    let mut claims = claims();
+    claims["iss"] = json!(iss);
+    claims["tid"] = tid.clone();
+    let token = compose(&header("a").to_string(), &claims.to_string());
+    let accepted = Unverified::parse(&token).unwrap().accept(&several, NOW);
+    assert_eq!(accepted.map(drop), expect, "{iss} {tid}");
+}
+
+#[test]
+fn each_of_several_tenants_has_its_own_issuer() {
+    let of = |tenant: &str| format!("https://login.microsoftonline.com/{tenant}/v2.0");
+    check_several(&of(TENANT), &json!(TENANT), Ok(()));
+    check_several(&of(OTHER), &json!(OTHER), Ok(()));
+    check_several(&of(OTHER), &json!(TENANT), Err(Denied::Issuer));
+    check_several(&of(TENANT), &json!(OTHER), Err(Denied::Issuer));
+    let stranger = "88888888-2222-3333-4444-555555555555";
+    check_several(&of(stranger), &json!(stranger), Err(Denied::Tenant));
+    check_several(&of("{tenantid}"), &json!("{tenantid}"), Err(Denied::Tenant));
+    check_several(&of("{tenantid}"), &json!(TENANT), Err(Denied::Issuer));
+    check_several(&of(TENANT), &Value::Null, Err(Denied::ClaimType));
+    check_several(&of(TENANT), &json!(""), Err(Denied::Tenant));
+}
+
+/// Judges a token whose `iss` is that of version 1.0.
+fn check_v1(v1_issuer: Option<&str>, iss: &str, ver: &Value, expect: Result<(), Denied>) {
+    let issuer = Issuer {
+        v1_issuer: v1_issuer.map(str::to_owned),
+        ..issuer()
+    };
+    let mut claims = claims();
+    claims["iss"] = json!(iss);
+    claims["ver"] = ver.clone();
+    let token = compose(&header("a").to_string(), &claims.to_string());
+    let accepted = Unverified::parse(&token).unwrap().accept(&issuer, NOW);
+    let key_issuer = accepted.map(|accepted| accepted.key_issuer);
+    assert_eq!(
+        key_issuer,
+        expect.map(|()| ISSUER.to_owned()),
+        "{iss} {ver}"
+    );
+}
+
+#[test]
+fn tokens_of_version_1_are_taken_where_that_is_said() {
+    let ours = format!("https://sts.windows.net/{TENANT}/");
+    let other = format!("https://sts.windows.net/{OTHER}/");
+    let template = Some("https://sts.windows.net/{tenantid}/");
+    let v1 = json!("1.0");
+    check_v1(None, &ours, &v1, Err(Denied::Version));
+    for issuer in [Some(ours.as_str()), template] {
+        check_v1(issuer, &ours, &v1, Ok(()));
+        check_v1(issuer, &other, &v1, Err(Denied::Issuer));
+        check_v1(issuer, &ours, &json!("2.0"), Err(Denied::Issuer));
+        check_v1(issuer, &ours, &Value::Null, Err(Denied::Issuer));
+        check_v1(issuer, ISSUER, &json!("2.0"), Ok(()));
+    }
+}
+
+#[test]
+fn a_token_from_the_future_is_not_valid_yet() {
+    for claim in ["nbf", "iat"] {
+        check_claim(claim, &json!(NOW + 60), Ok(()));
+        check_claim(claim, &json!(NOW + 61), Err(Denied::NotYetValid));
+    }
+}
+
+fn check_groups(members: &[(&str, Value)], expect: &Groups) {
+    let mut claims = claims();
+    for (name, value) in members {
+        claims[*name] = value.clone();
+    }
+    let token = compose(&header("a").to_string(), &claims.to_string());
+    assert_eq!(judge(&token, NOW).unwrap().groups, *expect, "{members:?}");
+}
+
+#[test]
+fn groups_are_known_only_when_the_token_lists_all_of_them() {
+    let known = |groups: &[&str]| {
+        let groups: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
+        Groups::Known(groups.into())
+    };
+    check_groups(&[], &known(&[]));
+    check_groups(&[("groups", json!(["a", "b"]))], &known(&["a", "b"]));
+    check_groups(&[("groups", json!("a"))], &known(&["a"]));
+    check_groups(&[("hasgroups", json!(false))], &known(&[]));
+    let elsewhere = json!({"groups": "src1"});
+    let named = [("_claim_names", elsewhere.clone())];
+    check_groups(&named, &Groups::Unresolved);
+    let both = [("_claim_names", elsewhere), ("groups", json!(["a"]))];
+    check_groups(&both, &Groups::Unresolved);
+    check_groups(&[("hasgroups", json!(true))], &Groups::Unresolved);
+    check_groups(&[("hasgroups", json!("true"))], &Groups::Unresolved);
+    check_groups(&[("groups", json!([7]))], &Groups::Unresolved);
+    check_groups(&[("groups", json!({"a": 1}))], &Groups::Unresolved);
+}
+
+#[test]
+fn roles_are_texts() {
+    let roles = |value: Value| judge(&with_claim("roles", &value), NOW).unwrap().roles;
+    assert_eq!(roles(json!(["Admin", "Reader"])), ["Admin", "Reader"]);
+    assert_eq!(roles(json!("Admin")), ["Admin"]);
+    assert!(roles(json!({"Admin": true})).is_empty());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The keys that seal session ids: read from configuration, or created once and kept.
+//! The keys that everything sealed is sealed with: read from configuration, or created once and kept.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
