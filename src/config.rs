@@ -15,6 +15,7 @@ mod path;
 mod problems;
 mod provider;
 mod reader;
+mod relay;
 mod routes;
 mod sections;
 mod source;
@@ -44,6 +45,7 @@ pub use gateway::{
 };
 pub(crate) use problems::suggestion;
 pub use problems::{Located, Notes, Problems};
+pub use relay::{IssueClient, OpenGrant, Place, Relay, ResolveClient, Station};
 pub use source::Source;
 pub use tree::Position;
 pub use variables::Environment;

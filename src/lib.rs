@@ -11,6 +11,7 @@ pub mod oauth;
 pub mod oidc;
 pub mod origin;
 pub mod proxy;
+pub mod relay;
 mod respond;
 pub mod router;
 pub mod seal;

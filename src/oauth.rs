@@ -4,6 +4,7 @@
 //! `mcp-gateway explain` and written by hand instead.
 
 mod auth0;
+mod client_id_metadata;
 mod cognito;
 mod credentials;
 mod entra;
@@ -18,7 +19,8 @@ mod provider;
 
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
 pub use entra::{
-    Authority, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant, errors as aadsts,
+    Authority, Authorize, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant,
+    errors as aadsts,
 };
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};

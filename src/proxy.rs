@@ -19,6 +19,7 @@ mod mcp;
 mod pass;
 mod pipe;
 mod redirect;
+mod relay;
 
 use std::sync::{
     Arc,
@@ -27,6 +28,7 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use http::StatusCode;
 use mcp_gateway_filters::{Filter, Response, Verdict};
 use pingora_core::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
@@ -184,8 +186,7 @@ impl Proxy {
                 Step::Filter { name, filter } => {
                     if let Some(reply) = apply(&**filter, session, call, &route).await? {
                         if reply.status().is_client_error() || reply.status().is_server_error() {
-                            call.reason = Some(name);
-                            call.metrics().refused(name);
+                            call.refused(name);
                         }
                         return answer::reply(session, call, reply).await;
                     }
@@ -207,7 +208,27 @@ impl Proxy {
                         Some(form) => form,
                         None => body::gather(session, exchange::FORM_LIMIT, &call.snapshot).await?,
                     };
-                    let reply = exchange::run(exchange, form, call.later()).await?;
+                    let own = call.grants.is_some();
+                    let reply = exchange::run(exchange, form, own, call.later()).await?;
+                    let reply = relay::seal_grant(call, reply)?;
+                    return answer::reply(session, call, reply).await;
+                }
+                Step::ResolveClient(step) => {
+                    if let Some(page) = relay::resolve(step, session, call).await? {
+                        call.refused("resolve_client");
+                        return answer::reply(session, call, page).await;
+                    }
+                }
+                Step::Relay(step) => {
+                    let reply = relay::answer(step, session, call).await?;
+                    return answer::reply(session, call, reply).await;
+                }
+                Step::OpenGrant(grants) => relay::open_grant(grants, session, call).await?,
+                Step::IssueClient(step) => {
+                    let reply = relay::issue(step, session, call, &route).await?;
+                    if reply.status() != StatusCode::CREATED {
+                        call.refused("register_client");
+                    }
                     return answer::reply(session, call, reply).await;
                 }
             }

@@ -13,9 +13,11 @@ use mcp_gateway_filters::Filter;
 use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
+    cimd::Documents,
     egress::{Egress, Target},
     ingress::{ClientAddress, Limits, Pressure},
     oidc::Verifier,
+    relay::{Clients, Grants, Place, Seals, SignIn},
     router::{Allow, Router},
     telemetry::{metrics::Metrics, provider_errors::ProviderErrors},
     upstream::Pool,
@@ -68,6 +70,55 @@ pub enum Step {
     Proxy(Box<Proxy>),
     /// Calls the authorization server and answers from memory.
     Exchange(Box<Exchange>),
+    /// Finds out which client is asking.
+    ResolveClient(Box<ResolveClient>),
+    /// Answers at one station of a relayed sign-in.
+    Relay(Box<Relay>),
+    /// Opens what clients bring to the token endpoint.
+    OpenGrant(Arc<Grants>),
+    /// Registers a client under an id of its own.
+    IssueClient(Box<IssueClient>),
+}
+
+/// Who is asking.
+pub struct ResolveClient {
+    /// Where it says so.
+    pub place: Place,
+    /// Who is known.
+    pub clients: Clients,
+    /// What registrations are sealed with.
+    pub seals: Arc<Seals>,
+    /// Where clients are known by documents of their own.
+    pub documents: Option<Arc<Documents>>,
+}
+
+/// A station of a relayed sign-in.
+pub struct Relay {
+    /// Which one.
+    pub station: Station,
+    /// What happens there.
+    pub sign_in: SignIn,
+    /// What the provider refuses is counted here.
+    pub errors: ProviderErrors,
+}
+
+/// Where in a sign-in a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Station {
+    /// A client asks, and the gateway asks a person.
+    Authorize,
+    /// The person answers.
+    Consent,
+    /// The provider has answered.
+    Callback,
+}
+
+/// Registrations with ids of their own.
+pub struct IssueClient {
+    /// The filter that judges and answers them.
+    pub filter: Arc<dyn Filter>,
+    /// What they are sealed with.
+    pub seals: Arc<Seals>,
 }
 
 /// Who may go on.

@@ -14,7 +14,7 @@ use std::{
 const LAYERS: &[&[&str]] = &[
     &["origin", "respond", "router", "secret", "units"],
     &["ingress", "seal", "telemetry"],
-    &["egress", "listener", "session", "upstream"],
+    &["egress", "listener", "relay", "session", "upstream"],
     &["admin", "cimd", "oauth", "oidc"],
     &["config", "snapshot"],
     &["proxy"],

@@ -27,7 +27,8 @@ use crate::{
     pairs::{self, Fault, pairs},
     redirect,
     redirect_uri::{RedirectPolicy, RedirectUris},
-    reply, settings,
+    reply,
+    settings::{self, UrlRule},
 };
 
 /// The most parameters that are looked at.
@@ -66,6 +67,9 @@ pub(crate) struct CheckAuthorizeConfig {
     /// Which redirect URIs clients may use.
     #[serde(default)]
     redirect_uris: RedirectUris,
+    /// The issuer that errors name as `iss` (RFC 9207), where every other response names it, too.
+    #[serde(default)]
+    issuer: Option<String>,
 }
 
 impl FilterConfig for CheckAuthorizeConfig {
@@ -77,9 +81,13 @@ impl FilterConfig for CheckAuthorizeConfig {
         let mut problems = Vec::new();
         settings::check_client_id("client_id", &self.client_id, &mut problems);
         let policy = self.redirect_uris.build("redirect_uris", &mut problems);
+        if let Some(issuer) = &self.issuer {
+            settings::check_url("issuer", issuer, UrlRule::Issuer, &mut problems);
+        }
         settings::finish(problems, || CheckAuthorize {
             client_id: self.client_id,
             policy,
+            issuer: self.issuer,
         })
     }
 }
@@ -88,6 +96,7 @@ impl FilterConfig for CheckAuthorizeConfig {
 struct CheckAuthorize {
     client_id: String,
     policy: RedirectPolicy,
+    issuer: Option<String>,
 }
 
 impl Filter for CheckAuthorize {
@@ -120,6 +129,10 @@ impl Filter for CheckAuthorize {
         if let Some(state) = params.find("state") {
             answer.push_str("&state=");
             answer.push_str(state.raw);
+        }
+        if let Some(issuer) = &self.issuer {
+            answer.push('&');
+            answer.push_str(&pairs::encode("iss", issuer));
         }
         redirect::to(status, redirect_uri, &answer).map(Verdict::Respond)
     }
@@ -353,6 +366,19 @@ mod tests {
                 assert_eq!(found, crate::Edits::default());
             }
         }
+    }
+
+    #[test]
+    fn errors_name_the_issuer_where_it_is_set() {
+        let filter = build(
+            "check_authorize",
+            "{ client_id: c1, issuer: 'https://gw.test' }",
+        );
+        let query = good().replace("S256", "plain");
+        let head = request(&format!("GET /oauth2/authorize?{query}"));
+        let response = reply(filter.request(&cx(), &head));
+        let location = response.headers()["location"].to_str().unwrap();
+        assert!(location.ends_with("&state=a%2Fb+c%3D&iss=https%3A%2F%2Fgw.test"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod form;
 mod form_to_query;
 mod identity;
 mod page;
-mod pairs;
+pub mod pairs;
 mod place;
 mod problem;
 mod protected_resource;
@@ -45,5 +45,7 @@ pub use filter::{
     Verdict,
 };
 pub use identity::{Groups, Identity};
+pub use page::{Page, STYLE, STYLE_HASH, escape};
 pub use problem::Problem;
-pub use redirect_uri::{Preset, RedirectUris};
+pub use redirect::to as redirect_to;
+pub use redirect_uri::{Preset, RedirectUris, is_loopback};

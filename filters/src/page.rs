@@ -12,28 +12,27 @@ use crate::{Response, reply};
 /// The most characters of a request that are shown.
 const MAX_SHOWN: usize = 300;
 
-/// How the page looks. [`POLICY`] names its hash.
-const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:4rem auto;\
-                     padding:0 1rem}code{overflow-wrap:anywhere}";
+/// How the pages of the gateway look. Policies name it by [`STYLE_HASH`].
+pub const STYLE: &str = include_str!("page.css");
 
-/// Nothing but the style above, whatever finds its way into the page.
-const POLICY: &str = "default-src 'none'; style-src 'sha256-ckjvubFgJ+YEK9CzQHQ04EW3M+hB3YQOfMsxeD7hnDQ='; base-uri 'none'; \
-                      form-action 'none'; frame-ancestors 'none'";
+/// The source of [`STYLE`] in a content security policy.
+pub const STYLE_HASH: &str = "'sha256-7z/AkFy6tJN/m6rPklqmIQeVp3NOxnwzZa0E0+dfSRo='";
 
 /// A page: what is wrong, and what the reader can do.
 #[derive(Debug)]
-pub(crate) struct Page<'a> {
+pub struct Page<'a> {
     /// What is wrong, a sentence.
-    pub(crate) what: &'a str,
+    pub what: &'a str,
     /// The part of the request that is meant, if it helps to see it.
-    pub(crate) shown: Option<&'a str>,
+    pub shown: Option<&'a str>,
     /// What to do about it, a sentence.
-    pub(crate) remedy: &'a str,
+    pub remedy: &'a str,
 }
 
 impl Page<'_> {
     /// Answers 400 with the page.
-    pub(crate) fn bad_request(&self) -> Response {
+    #[must_use]
+    pub fn bad_request(&self) -> Response {
         let mut html = String::from(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width\">\n\
@@ -61,10 +60,7 @@ impl Page<'_> {
 
         let mut response = reply::body(StatusCode::BAD_REQUEST, reply::HTML, reply::NO_STORE, html);
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(POLICY),
-        );
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy());
         headers.insert(
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
@@ -77,8 +73,18 @@ impl Page<'_> {
     }
 }
 
+/// Nothing but the style, whatever finds its way into the page.
+fn policy() -> HeaderValue {
+    let policy = format!(
+        "default-src 'none'; style-src {STYLE_HASH}; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
+    );
+    // Made of constants, which a header field can hold.
+    HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
+}
+
 /// Writes text so that HTML shows it and does nothing else with it.
-fn escape(text: &str, html: &mut String) {
+pub fn escape(text: &str, html: &mut String) {
     for letter in text.chars() {
         match letter {
             '&' => html.push_str("&amp;"),
@@ -132,16 +138,13 @@ mod tests {
             shown: Some(&shown),
             remedy: "",
         };
-        assert!(page.bad_request().body().len() < 1200);
+        assert!(page.bad_request().body().len() < STYLE.len() + 1200);
     }
 
     #[test]
     fn the_policy_knows_the_style() {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, STYLE.as_bytes());
         let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
-        assert!(
-            POLICY.contains(&format!("style-src 'sha256-{hash}';")),
-            "{hash}"
-        );
+        assert_eq!(STYLE_HASH, format!("'sha256-{hash}'"));
     }
 }

@@ -23,13 +23,13 @@ const VALUE: &AsciiSet = &NON_ALPHANUMERIC
 
 /// One segment between two `&`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pair<'a> {
+pub struct Pair<'a> {
     /// The segment as sent.
-    pub(crate) raw: &'a [u8],
+    pub raw: &'a [u8],
     /// What stands before the first `=`, as sent.
     name: &'a [u8],
     /// What stands after the first `=`, as sent; empty without one.
-    pub(crate) value: &'a [u8],
+    pub value: &'a [u8],
 }
 
 impl<'a> Pair<'a> {
@@ -43,7 +43,8 @@ impl<'a> Pair<'a> {
     }
 
     /// Says whether the decoded name is `name`.
-    pub(crate) fn is_named(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
         if is_plain(self.name) {
             self.name == name.as_bytes()
         } else {
@@ -52,7 +53,8 @@ impl<'a> Pair<'a> {
     }
 
     /// Returns the decoded value.
-    pub(crate) fn decoded(&self) -> Cow<'a, [u8]> {
+    #[must_use]
+    pub fn decoded(&self) -> Cow<'a, [u8]> {
         decode(self.value)
     }
 
@@ -61,24 +63,27 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// On an escape that is not one, on text that is not UTF-8, and on CR, LF or NUL.
-    pub(crate) fn strict(&self) -> Result<(Cow<'a, str>, Cow<'a, str>), Fault> {
+    pub fn strict(&self) -> Result<(Cow<'a, str>, Cow<'a, str>), Fault> {
         Ok((strict(self.name)?, strict(self.value)?))
     }
 }
 
 /// Why a pair has no single reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub enum Fault {
+    /// `%` without two digits.
     #[error("a parameter holds a percent sign that is not followed by two hexadecimal digits")]
     Escape,
+    /// Bytes that are no text.
     #[error("a parameter holds bytes that are not UTF-8")]
     NotUtf8,
+    /// CR, LF or NUL.
     #[error("a parameter holds a line break or a NUL character")]
     Control,
 }
 
 /// Cuts a query or a form into its segments, empty ones included.
-pub(crate) fn pairs(raw: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+pub fn pairs(raw: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     raw.split(|byte| *byte == b'&').map(Pair::new)
 }
 
@@ -110,7 +115,7 @@ fn space(raw: &[u8]) -> Option<usize> {
 
 /// What becomes of one pair.
 #[derive(Debug)]
-pub(crate) enum Change {
+pub enum Change {
     /// Stays as sent.
     Keep,
     /// Goes, with the `&` that joined it.
@@ -120,7 +125,7 @@ pub(crate) enum Change {
 }
 
 /// Decides about each pair in turn; returns `None` when every pair was kept.
-pub(crate) fn rewrite(raw: &[u8], mut decide: impl FnMut(&Pair<'_>) -> Change) -> Option<Vec<u8>> {
+pub fn rewrite(raw: &[u8], mut decide: impl FnMut(&Pair<'_>) -> Change) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     // How many bytes and segments went by before this one.
     let (mut seen, mut kept) = (0, 0_usize);
@@ -148,7 +153,7 @@ pub(crate) fn rewrite(raw: &[u8], mut decide: impl FnMut(&Pair<'_>) -> Change) -
 }
 
 /// Puts a pair after the others.
-pub(crate) fn append(raw: &mut Vec<u8>, pair: &[u8]) {
+pub fn append(raw: &mut Vec<u8>, pair: &[u8]) {
     if !raw.is_empty() && !raw.ends_with(b"&") {
         raw.push(b'&');
     }
@@ -156,12 +161,14 @@ pub(crate) fn append(raw: &mut Vec<u8>, pair: &[u8]) {
 }
 
 /// Writes a pair of the gateway's own.
-pub(crate) fn encode(name: &str, value: &str) -> String {
+#[must_use]
+pub fn encode(name: &str, value: &str) -> String {
     format!("{}={}", encode_value(name), encode_value(value))
 }
 
 /// Writes a name or value of the gateway's own.
-pub(crate) fn encode_value(text: &str) -> impl std::fmt::Display + '_ {
+#[must_use]
+pub fn encode_value(text: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(text, VALUE)
 }
 
@@ -170,7 +177,7 @@ pub(crate) fn encode_value(text: &str) -> impl std::fmt::Display + '_ {
 /// # Errors
 /// When the query holds a byte that cannot stand in a request target, `#` included: what follows
 /// it would silently be lost.
-pub(crate) fn target(uri: &Uri, query: &[u8]) -> Result<PathAndQuery, Refusal> {
+pub fn target(uri: &Uri, query: &[u8]) -> Result<PathAndQuery, Refusal> {
     join(uri.path(), query)
 }
 

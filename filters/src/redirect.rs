@@ -90,7 +90,10 @@ impl Filter for Redirect {
 }
 
 /// Answers with a redirect to `url`, `query` put behind the one it has.
-pub(crate) fn to(status: StatusCode, url: &str, query: &str) -> Result<Response, Refusal> {
+///
+/// # Errors
+/// When the two cannot stand in a header field.
+pub fn to(status: StatusCode, url: &str, query: &str) -> Result<Response, Refusal> {
     let joint = match (url.split_once('?'), query) {
         (_, "") => "",
         (None, _) => "?",

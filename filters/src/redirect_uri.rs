@@ -206,7 +206,8 @@ fn authority(rest: &str) -> &str {
 }
 
 /// Says whether `uri` is plain http to this very machine, written in one of the three usual ways.
-pub(crate) fn is_loopback(uri: &str) -> bool {
+#[must_use]
+pub fn is_loopback(uri: &str) -> bool {
     let Some(rest) = uri.strip_prefix("http://") else {
         return false;
     };

@@ -128,7 +128,8 @@ fn way(
                 }
             }
             Step::Exchange(exchange) => line(out, "calls", exchange.url.as_str())?,
-            Step::Filter { .. } | Step::Authenticate(_) => {}
+            Step::Relay(relay) => line(out, "relays to", relay.to.as_str())?,
+            _ => {}
         }
     }
     Ok(allowed)

@@ -22,7 +22,7 @@ impl Capability {
 }
 
 /// Every capability, in reading order.
-pub const CAPABILITIES: [Capability; 3] = [
+pub const CAPABILITIES: [Capability; 7] = [
     Capability {
         name: "authenticate",
         summary: "Lets only callers with a valid token go on",
@@ -37,6 +37,26 @@ pub const CAPABILITIES: [Capability; 3] = [
         name: "exchange",
         summary: "Calls the authorization server's token endpoint; ends the route",
         reference: EXCHANGE,
+    },
+    Capability {
+        name: "resolve_client",
+        summary: "Finds out which client is asking, by an id of its own",
+        reference: RESOLVE_CLIENT,
+    },
+    Capability {
+        name: "relay",
+        summary: "Relays a sign-in through the gateway's callback; ends the route",
+        reference: RELAY,
+    },
+    Capability {
+        name: "open_grant",
+        summary: "Opens the codes and refresh tokens of a relay",
+        reference: OPEN_GRANT,
+    },
+    Capability {
+        name: "issue_client",
+        summary: "Registers clients under ids of their own; ends the route",
+        reference: ISSUE_CLIENT,
     },
 ];
 
@@ -129,6 +149,116 @@ Settings:
       How long the whole call may take.
 ";
 
+const RESOLVE_CLIENT: &str = "\
+resolve_client
+
+Finds out which client is asking, and puts the client id that the provider knows in its place.
+
+A client is known by the configured id, or by one that `issue_client` gave it: that holds its name
+and redirect URIs, sealed with the keys of `sessions`. At the authorization endpoint a known client
+may only return to what it registered. An id that is not known stays, for the gate behind to refuse.
+
+With `client_id_metadata` a client may also be known by a client ID metadata document: its id is an
+https URL, and what is found there says its name and redirect URIs. The document is fetched from public
+addresses only, without redirects, within 5 s and 16 KiB, and kept as long as its server says, from a
+minute to a day.
+
+Example:
+
+    - resolve_client: { in: query, client_id: 22222222-3333-4444-5555-666666666666 }
+
+Settings:
+
+  client_id: text, required
+      The client id that the provider knows.
+
+  client_id_metadata: map
+      `hosts`: names, and `*.name` for everything below, that documents are fetched from; any when it is
+      empty, but none behind a proxy, which looks names up where nobody can check the address.
+      `networks`: networks that are called although they are not public.
+
+  in: `query` or `form`, required
+      Where the client says who it is.
+";
+
+const RELAY: &str = "\
+relay
+
+Relays a sign-in through the gateway's own callback: one of its three stations.
+
+At `authorize` a person is asked whether the client may act for her; at `consent` she answers, and
+goes to the provider; at `callback` she comes back from there, and goes to the client with a code
+that only this gateway can redeem. What is between the stations travels sealed with her browser.
+
+Example:
+
+    - relay:
+        at: callback
+        to: https://login.microsoftonline.com/organizations/oauth2/v2.0/authorize
+        callback: https://mcp.example.com/oauth2/callback
+        consent: https://mcp.example.com/oauth2/consent
+        issuer: https://mcp.example.com
+
+Settings:
+
+  at: `authorize`, `consent` or `callback`, required
+      Which station this route is.
+
+  callback: text, required
+      Where the provider sends browsers back to; registered there.
+
+  consent: text, required
+      Where the page posts its answer.
+
+  issuer: text, required
+      The issuer that clients know; every answer names it as `iss` (RFC 9207).
+
+  to: text, required
+      The provider's authorization endpoint: https, or http on loopback.
+";
+
+const OPEN_GRANT: &str = "\
+open_grant
+
+Puts the provider's code or refresh token into a client's form, and seals the refresh token that is
+answered.
+
+A code opens for the client it was made for, within five minutes, with its redirect URI and its
+verifier; a refresh token for its client only. Anything else is `invalid_grant`. Stands behind
+`resolve_client` and `check_token_request`.
+
+Example:
+
+    - open_grant: { callback: https://mcp.example.com/oauth2/callback }
+
+Settings:
+
+  callback: text, required
+      The redirect URI for which the provider issued its codes.
+";
+
+const ISSUE_CLIENT: &str = "\
+issue_client
+
+Registers clients without keeping anything, each under an id of its own (RFC 7591).
+
+What is registered is judged and answered as `register_client` does it. The client id then holds the
+name and the redirect URIs, sealed with the keys of `sessions`: any replica knows the client again,
+and nobody can make one up.
+
+Example:
+
+    - issue_client: { client_id: 22222222-3333-4444-5555-666666666666 }
+
+Settings:
+
+  client_id: text, required
+      The client id that the provider knows.
+
+  redirect_uris: as of `register_client`
+      Which redirect URIs clients may register.
+";
+
 #[cfg(test)]
 mod tests {
     use mcp_gateway_filters::Catalog;
@@ -140,11 +270,16 @@ mod tests {
     fn check(reference: &str) {
         let example: String = reference
             .lines()
-            .filter_map(|line| line.strip_prefix("    - "))
-            .flat_map(|line| ["      - ", line, "\n"])
+            .filter_map(|line| {
+                let (first, more) = (line.strip_prefix("    - "), line.strip_prefix("        "));
+                first
+                    .map(|line| format!("      - {line}\n"))
+                    .or_else(|| more.map(|line| format!("          {line}\n")))
+            })
             .collect();
         assert!(!example.is_empty(), "{reference}");
-        let end = if reference.starts_with("authenticate") {
+        let passes_on = ["authenticate", "resolve_client", "open_grant"];
+        let end = if passes_on.iter().any(|name| reference.starts_with(name)) {
             "      - respond: {}\n"
         } else {
             ""

@@ -10,6 +10,8 @@ use mcp_gateway_filters::Filter;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use url::Url;
 
+use super::relay::{IssueClient, OpenGrant, Relay, ResolveClient};
+
 use crate::{
     admin, egress,
     ingress::{ClientAddress, Limits},
@@ -202,6 +204,14 @@ pub enum Step {
     Proxy(Proxy),
     /// Calls the authorization server with the request's body and answers from memory; ends the route.
     Exchange(Exchange),
+    /// Finds out which client is asking.
+    ResolveClient(ResolveClient),
+    /// Answers at one station of a relayed sign-in; ends the route.
+    Relay(Relay),
+    /// Opens what clients bring to the token endpoint.
+    OpenGrant(OpenGrant),
+    /// Registers a client under an id of its own; ends the route.
+    IssueClient(IssueClient),
 }
 
 impl Step {
@@ -213,6 +223,10 @@ impl Step {
             Self::Authenticate(_) => "authenticate",
             Self::Proxy(_) => "proxy",
             Self::Exchange(_) => "exchange",
+            Self::ResolveClient(_) => "resolve_client",
+            Self::Relay(_) => "relay",
+            Self::OpenGrant(_) => "open_grant",
+            Self::IssueClient(_) => "issue_client",
         }
     }
 }

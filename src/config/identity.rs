@@ -117,6 +117,27 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
         let what = "`resource` reaches Entra, which answers AADSTS9010010 to most clients";
         reader.note(&format!("{ENTRA}.strip"), what);
     }
+    match (entra.is_relayed(), &entra.credentials) {
+        (false, Some(_)) => {
+            let what = "a confidential client needs `authorize: relay`: otherwise whoever steals a \
+                        code or a refresh token elsewhere redeems it here, with the gateway's secret";
+            let help = "set `authorize: relay`, or leave out `credentials`";
+            reader.problem_help(&format!("{ENTRA}.credentials"), what, help);
+        }
+        (true, credentials) => {
+            let platform = if credentials.is_some() {
+                "Web"
+            } else {
+                "Mobile and desktop applications"
+            };
+            let what = format!(
+                "register `/oauth2/callback` of `public_url` as redirect URI of the application, \
+                 platform `{platform}`; clients need none there"
+            );
+            reader.note(&format!("{ENTRA}.authorize"), what);
+        }
+        (false, None) => {}
+    }
     let what = "clients get the id token as their bearer: one app registration is enough, and the token says \
                 who signed in to this application, not what the caller may do";
     reader.note(ENTRA, what);

@@ -316,10 +316,13 @@ fn all(built: impl Iterator<Item = Option<(Step, oauth::Step)>>) -> Option<Steps
 /// Writes a capability out with its defaults; a filter keeps what was written.
 fn with_defaults(step: &Step) -> Option<oauth::Step> {
     let settings = match step {
-        Step::Filter { .. } => return None,
+        Step::Filter { .. } | Step::IssueClient(_) => return None,
         Step::Authenticate(settings) => expanded::settings(settings),
         Step::Proxy(settings) => expanded::settings(settings),
         Step::Exchange(settings) => expanded::settings(settings),
+        Step::ResolveClient(settings) => expanded::settings(settings),
+        Step::Relay(settings) => expanded::settings(settings),
+        Step::OpenGrant(settings) => expanded::settings(settings),
     };
     let name = step.name().to_owned();
     Some(oauth::Step { name, settings })

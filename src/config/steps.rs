@@ -6,7 +6,7 @@ use mcp_gateway_filters::{BuildError, Catalog};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Authenticate, Exchange, Identity, Proxy, Step,
+    Authenticate, Exchange, Identity, IssueClient, Proxy, Step,
     capabilities::{CAPABILITIES, Capability},
     gateway::Endpoint,
     path::{self, Path},
@@ -76,7 +76,8 @@ impl<'a> Named<'a> {
 
     /// Says whether a route may end here.
     pub(super) fn answers(&self) -> bool {
-        ANSWERING.contains(&self.name) || matches!(self.name, "proxy" | "exchange")
+        ANSWERING.contains(&self.name)
+            || matches!(self.name, "proxy" | "exchange" | "relay" | "issue_client")
     }
 
     /// Says whether the step is known to pass requests on; steps of embedding programs may answer.
@@ -140,6 +141,10 @@ pub(super) fn build(
         "authenticate" => settings.authenticate(names),
         "proxy" => settings.proxy(names),
         "exchange" => settings.read::<Exchange>().map(Step::Exchange),
+        "resolve_client" => settings.read().map(Step::ResolveClient),
+        "relay" => settings.read().map(Step::Relay),
+        "open_grant" => settings.read().map(Step::OpenGrant),
+        "issue_client" => settings.issue_client(names, node, written),
         "authorize" | "policy" => {
             reader.push(Located::at(
                 node.at,
@@ -214,6 +219,14 @@ impl Settings<'_, '_, '_> {
         let known = knows_upstream(self.reader, names.upstreams, self.node, self.base);
         let proxy: Proxy = self.read()?;
         known.then_some(Step::Proxy(proxy))
+    }
+
+    /// The filter of the same settings does the work, and the gateway changes its answer.
+    fn issue_client(self, names: &Names<'_>, step: &Node, written: Written<'_>) -> Option<Step> {
+        match self.filter(names, "register_client", step, written)? {
+            Step::Filter { filter, .. } => Some(Step::IssueClient(IssueClient { filter })),
+            other => Some(other),
+        }
     }
 
     fn filter(

@@ -6,10 +6,12 @@
 
 mod authority;
 pub mod errors;
+mod relay;
 
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
+    client_id_metadata::ClientIdMetadata,
     credentials::CredentialSource,
     metadata::{Metadata, Protected, any_origin},
     plain::{Route, Setting, Step},
@@ -17,6 +19,7 @@ use super::{
 use crate::origin::Origin;
 
 pub use authority::{Authority, Cloud, Endpoints, Guid, IssuerUrl, Tenant};
+pub use relay::Authorize;
 
 /// An application of a tenant, as written in `gateway.yaml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -48,9 +51,15 @@ pub struct Settings {
     /// How the gateway proves to Entra which application it is.
     #[serde(default)]
     pub credentials: Option<CredentialSource>,
+    /// Which way a browser takes to Entra and back.
+    #[serde(default)]
+    pub authorize: Authorize,
     /// Every scope that clients may ask for, and the default for those that ask for none.
     #[serde(default = "scopes")]
     pub scopes: Vec<String>,
+    /// Whether a client may be known by the document that its id is the URL of.
+    #[serde(default)]
+    pub client_id_metadata: ClientIdMetadata,
     /// Where clients may be sent back to; the presets and loopback when it is missing.
     #[serde(default)]
     pub redirect_uris: Option<Setting>,
@@ -85,62 +94,65 @@ impl Settings {
             public,
             jwks_uri: &endpoints.jwks,
             scopes: &self.scopes,
+            names_issuer: self.is_relayed(),
+            client_id_metadata: self.client_id_metadata.is_on(),
         };
         let mut routes = metadata.routes(protected);
         for path in ["/oauth2/authorize", "/authorize"] {
-            routes.push(self.authorize(path, &endpoints));
+            routes.push(self.authorize(path, public, &endpoints));
         }
         for path in ["/oauth2/token", "/token"] {
-            routes.push(self.token(path, &endpoints));
+            routes.push(self.token(path, public, &endpoints));
         }
         routes.push(self.register());
+        routes.extend(self.relay_routes(public, &endpoints));
         routes
     }
 
     /// No `cors` here: a person goes to this page, and no script may.
-    fn authorize(&self, path: &str, endpoints: &Endpoints) -> Route {
+    fn authorize(&self, path: &str, public: &Origin, endpoints: &Endpoints) -> Route {
         let check = Step::new(
             "check_authorize",
             [("client_id", self.client_id.as_str().into())],
         )
-        .with("redirect_uris", self.redirect_uris.clone());
-        plain(
-            path,
-            vec![
-                Step::new("form_to_query", []),
-                check,
-                Step::new("strip_query", [("params", Setting::list(&self.strip))]),
-                self.repair_scope("query"),
-                Step::new("redirect", [("to", endpoints.authorize.as_str().into())]),
-            ],
-        )
+        .with("redirect_uris", self.redirect_uris.clone())
+        .with("issuer", self.issuer_of_errors(public));
+        let mut steps = vec![Step::new("form_to_query", [])];
+        steps.extend(self.resolve_client("query"));
+        steps.extend([
+            check,
+            Step::new("strip_query", [("params", Setting::list(&self.strip))]),
+            self.repair_scope("query"),
+            self.leave(public, endpoints),
+        ]);
+        plain(path, steps)
     }
 
-    fn token(&self, path: &str, endpoints: &Endpoints) -> Route {
-        plain(
-            path,
-            vec![
-                any_origin(&["POST"]),
-                Step::new(
-                    "check_token_request",
-                    [("client_id", self.client_id.as_str().into())],
-                ),
-                Step::new("strip_form", [("params", Setting::list(&self.strip))]),
-                self.repair_scope("form"),
-                // Entra answers AADSTS9002326 to a public client that comes with an `Origin`.
-                Step::new(
-                    "remove_headers",
-                    [("request", Setting::list(["origin", "cookie"]))],
-                ),
-                Step::new("swap_token", [("scopes", Setting::list(&self.scopes))]),
-                Step::new("exchange", [("url", endpoints.token.as_str().into())]),
-            ],
-        )
+    fn token(&self, path: &str, public: &Origin, endpoints: &Endpoints) -> Route {
+        let mut steps = vec![any_origin(&["POST"])];
+        steps.extend(self.resolve_client("form"));
+        steps.push(Step::new(
+            "check_token_request",
+            [("client_id", self.client_id.as_str().into())],
+        ));
+        steps.extend(self.open_grant(public));
+        steps.extend([
+            Step::new("strip_form", [("params", Setting::list(&self.strip))]),
+            self.repair_scope("form"),
+            // Entra answers AADSTS9002326 to a public client that comes with an `Origin`.
+            Step::new(
+                "remove_headers",
+                [("request", Setting::list(["origin", "cookie"]))],
+            ),
+            Step::new("swap_token", [("scopes", Setting::list(&self.scopes))]),
+            Step::new("exchange", [("url", endpoints.token.as_str().into())]),
+        ]);
+        plain(path, steps)
     }
 
     fn register(&self) -> Route {
         let register = Step::new(
-            "register_client",
+            self.registrar(),
             [("client_id", self.client_id.as_str().into())],
         )
         .with("redirect_uris", self.redirect_uris.clone());

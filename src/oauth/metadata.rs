@@ -37,6 +37,10 @@ pub struct Metadata<'a> {
     pub jwks_uri: &'a str,
     /// Every scope that may be asked for.
     pub scopes: &'a [String],
+    /// Whether every authorization response names the issuer (RFC 9207).
+    pub names_issuer: bool,
+    /// Whether a client id may be the URL of a document.
+    pub client_id_metadata: bool,
 }
 
 impl Metadata<'_> {
@@ -104,6 +108,14 @@ impl Metadata<'_> {
                 ("jwks_uri", self.jwks_uri.into()),
                 ("scopes", Setting::list(self.scopes)),
             ],
+        )
+        .with(
+            "iss_parameter",
+            self.names_issuer.then_some(Setting::Flag(true)),
+        )
+        .with(
+            "client_id_metadata",
+            self.client_id_metadata.then_some(Setting::Flag(true)),
         );
         document_route(path, document)
     }

@@ -12,7 +12,9 @@ use mcp_gateway_filters::Problem;
 use serde::Deserialize;
 
 use super::{
-    auth0, cognito, google, keycloak,
+    auth0,
+    client_id_metadata::ClientIdMetadata,
+    cognito, google, keycloak,
     metadata::{Metadata, Protected, any_origin},
     oidc, okta, ping,
     plain::{Route, Setting, Step},
@@ -151,6 +153,9 @@ pub struct Settings {
     /// Parameters that every authorization request carries, whatever the client sent.
     #[serde(default)]
     parameters: BTreeMap<String, String>,
+    /// Whether a client may be known by the document that its id is the URL of.
+    #[serde(default)]
+    client_id_metadata: ClientIdMetadata,
     /// Where a person signs in; follows from the issuer otherwise.
     #[serde(default)]
     authorization_endpoint: Option<String>,
@@ -190,6 +195,7 @@ pub struct Provider {
     parameters: BTreeMap<String, String>,
     redirect_uris: Option<Setting>,
     strip: Vec<String>,
+    client_id_metadata: ClientIdMetadata,
 }
 
 /// Returns the keys of all providers.
@@ -259,6 +265,7 @@ impl Settings {
             parameters,
             redirect_uris: self.redirect_uris,
             strip: self.strip,
+            client_id_metadata: self.client_id_metadata,
         })
     }
 
@@ -392,6 +399,8 @@ impl Provider {
             public,
             jwks_uri: &self.endpoints.jwks,
             scopes: &self.scopes,
+            names_issuer: false,
+            client_id_metadata: self.client_id_metadata.is_on(),
         };
         let mut routes = metadata.routes(protected);
         for path in ["/oauth2/authorize", "/authorize"] {
@@ -407,13 +416,14 @@ impl Provider {
     /// No `cors` here: a person goes to this page, and no script may.
     fn authorize(&self) -> Vec<Step> {
         let client_id = self.client_id.as_str();
-        let mut steps = vec![
-            Step::new("form_to_query", []),
+        let mut steps = vec![Step::new("form_to_query", [])];
+        steps.extend(self.client_id_metadata.resolve_client("query", client_id));
+        steps.extend([
             Step::new("check_authorize", [("client_id", client_id.into())])
                 .with("redirect_uris", self.redirect_uris.clone()),
             Step::new("strip_query", [("params", Setting::list(&self.strip))]),
             self.repair_scope(),
-        ];
+        ]);
         if !self.parameters.is_empty() {
             let pair = |(name, value): (&String, &String)| (name.clone(), value.as_str().into());
             let params = Setting::Map(self.parameters.iter().map(pair).collect());
@@ -426,15 +436,16 @@ impl Provider {
 
     fn token(&self) -> Vec<Step> {
         let client_id = self.client_id.as_str();
-        let mut steps = vec![
-            any_origin(&["POST"]),
+        let mut steps = vec![any_origin(&["POST"])];
+        steps.extend(self.client_id_metadata.resolve_client("form", client_id));
+        steps.extend([
             Step::new("check_token_request", [("client_id", client_id.into())]),
             Step::new("strip_form", [("params", Setting::list(self.strip_form()))]),
             Step::new(
                 "remove_headers",
                 [("request", Setting::list(["origin", "cookie"]))],
             ),
-        ];
+        ]);
         if self.bearer == Bearer::IdToken {
             let scopes = Setting::list(&self.scopes);
             steps.push(Step::new("swap_token", [("scopes", scopes)]));

@@ -13,6 +13,7 @@ use pingora::http::RequestHeader;
 use pingora_core::protocols::http::ServerSession;
 
 use crate::{
+    relay::{Client, Grants},
     snapshot::{Route, RouteMetrics, Snapshot},
     telemetry::access,
     upstream::Backend,
@@ -28,6 +29,10 @@ pub(super) struct Call {
     pub(super) id: String,
     pub(super) client: IpAddr,
     pub(super) identity: Option<Arc<Identity>>,
+    /// The application that asks, once a step has looked for it.
+    pub(super) client_app: Option<Client>,
+    /// What opened the grant of a token request, and seals what is answered to it.
+    pub(super) grants: Option<Arc<Grants>>,
     /// The body, once a step has asked for it.
     pub(super) body: Option<Bytes>,
     /// How many steps have run: these see the response.
@@ -61,6 +66,8 @@ impl Call {
             id,
             client,
             identity: None,
+            client_app: None,
+            grants: None,
             body: None,
             ran: 0,
             status: 0,
@@ -128,6 +135,12 @@ impl Call {
                 }
             };
         }
+    }
+
+    /// Notes why the request was refused, for the access line and the metrics.
+    pub(super) fn refused(&mut self, reason: &'static str) {
+        self.reason = Some(reason);
+        self.metrics().refused(reason);
     }
 
     /// The metrics of whatever answered.

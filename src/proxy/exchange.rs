@@ -3,13 +3,17 @@
 //! The answer is held whole before the first byte leaves, so that whatever goes wrong on the way
 //! is a clean OAuth error and never half a token.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use mcp_gateway_filters::Response;
+use serde::Deserialize;
 
 use super::{failure::Failure, hint};
 use crate::{
     egress::{EgressError, Limits, Request},
+    oauth::aadsts,
     snapshot::Exchange,
 };
 
@@ -17,8 +21,14 @@ use crate::{
 pub(super) const FORM_LIMIT: usize = 64 * 1024;
 
 /// Posts the form and returns what the client may see of the answer, with a hint when it is a refusal
-/// that is known. `now` is in seconds since the Unix epoch.
-pub(super) async fn run(exchange: &Exchange, form: Bytes, now: u64) -> Result<Response, Failure> {
+/// that is known. `own` says that the authorization server knows the gateway as its client, and not
+/// whoever asks. `now` is in seconds since the Unix epoch.
+pub(super) async fn run(
+    exchange: &Exchange,
+    form: Bytes,
+    own: bool,
+    now: u64,
+) -> Result<Response, Failure> {
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,
@@ -39,11 +49,53 @@ pub(super) async fn run(exchange: &Exchange, form: Bytes, now: u64) -> Result<Re
     let answered = exchange.egress.fetch(&request, limits).await;
     let (outcome, result) = match answered {
         Ok(response) if response.status().is_success() => judge(response),
-        Ok(response) => judge(hint::explained(response, &exchange.errors, now)),
+        Ok(response) => {
+            let response = hint::explained(response, &exchange.errors, now);
+            if own && refuses_client(&response) {
+                refused_ourselves(&response)
+            } else {
+                judge(response)
+            }
+        }
         Err(error) => failed(&error),
     };
     exchange.outcomes.with_label_values(&[outcome]).inc();
     result
+}
+
+/// Says whether the authorization server does not take the one who asked for its client.
+fn refuses_client(response: &Response) -> bool {
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        #[serde(borrow)]
+        error: Cow<'a, str>,
+    }
+    serde_json::from_slice(response.body()).is_ok_and(|told: Told<'_>| {
+        matches!(&*told.error, "invalid_client" | "unauthorized_client")
+    })
+}
+
+/// The gateway's own registration or credentials are wrong. Passed on, `invalid_client` would make
+/// every client throw its registration away and begin again, without end.
+fn refused_ourselves(response: &Response) -> (&'static str, Result<Response, Failure>) {
+    let code = aadsts::in_body(response.body());
+    let remedy = code
+        .and_then(aadsts::find)
+        .map_or("look at the app registration and its secret", |hint| {
+            hint.remedy
+        });
+    log::error!(aadsts = code, remedy;
+        "the authorization server refuses the gateway itself: nobody can sign in");
+    (
+        "credentials_refused",
+        Err(Failure::oauth(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "the gateway is not accepted by the authorization server: its operator must renew its \
+             registration or credentials",
+            "credentials_refused",
+        )),
+    )
 }
 
 /// Which answers a client gets as they are: its own errors (4xx), and "not now" (429, 503).

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use mcp_gateway_filters::Problem;
+use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 
 use super::{
@@ -16,6 +17,7 @@ use crate::{
     listener::{self, Listener, Serve},
     oidc::{Issuer, KeySource, Verifier},
     proxy::Proxy,
+    relay::Seals,
     seal::load_or_create,
     session::Sealer,
     telemetry::{access, metrics::Metrics},
@@ -79,7 +81,7 @@ impl Server {
             return Err(problems.0);
         };
         // Last, since it may write a key to disk: a gateway that cannot start leaves nothing behind.
-        let Some(sealer) = problems.take("sessions", sealer(&config.sessions)) else {
+        let Some((sealer, seals)) = problems.take("sessions", seals(&config.sessions)) else {
             return Err(problems.0);
         };
         let (verifier, keys) = identity.unzip();
@@ -89,6 +91,8 @@ impl Server {
             verifier: verifier.as_ref(),
             metrics: &metrics,
             pressure: &pressure,
+            seals: &Arc::new(seals),
+            documents: Mutex::default(),
         };
         let snapshot = parts.snapshot(config).map_err(|problem| vec![problem])?;
         let proxy = Arc::new(Proxy::new(
@@ -182,7 +186,8 @@ fn listeners(
         .collect()
 }
 
-fn sealer(config: &config::Sessions) -> Result<Sealer, Vec<Problem>> {
+/// Derives what seals session ids, and what seals everything else that travels.
+fn seals(config: &config::Sessions) -> Result<(Sealer, Seals), Vec<Problem>> {
     let keys = if config.keys.is_empty() {
         let key = load_or_create(&config.state_directory).map_err(|error| {
             vec![
@@ -194,7 +199,10 @@ fn sealer(config: &config::Sessions) -> Result<Sealer, Vec<Problem>> {
     } else {
         config.keys.clone()
     };
-    Sealer::new(&keys).map_err(|error| vec![Problem::new("keys", error.to_string())])
+    let sealer = Sealer::new(&keys);
+    sealer
+        .and_then(|sealer| Ok((sealer, Seals::new(&keys)?)))
+        .map_err(|error| vec![Problem::new("keys", error.to_string())])
 }
 
 fn verifier(

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use mcp_gateway_filters::Problem;
+use parking_lot::Mutex;
 
 use crate::{
+    cimd::{self, Documents},
     config::{self, Gateway, UpstreamToken},
     egress::{Egress, Target},
     ingress::Pressure,
     oidc::Verifier,
+    relay::{self, Clients, Grants, Seals, SignIn},
     router::Router,
     snapshot::{self, Route, RouteMetrics, Snapshot, Step},
     telemetry::metrics::Metrics,
@@ -23,6 +26,9 @@ pub(super) struct Parts<'a> {
     pub(super) verifier: Option<&'a Arc<Verifier>>,
     pub(super) metrics: &'a Metrics,
     pub(super) pressure: &'a Arc<Pressure>,
+    pub(super) seals: &'a Arc<Seals>,
+    /// Clients' documents, by the settings that they are fetched with.
+    pub(super) documents: Mutex<Vec<(cimd::Config, Arc<Documents>)>>,
 }
 
 impl Parts<'_> {
@@ -94,7 +100,66 @@ impl Parts<'_> {
                 outcomes: self.metrics.token_exchanges.clone(),
                 errors: self.metrics.provider_errors.clone(),
             })),
+            config::Step::ResolveClient(client) => {
+                Step::ResolveClient(Box::new(self.resolve_client(client)))
+            }
+            config::Step::Relay(relay) => Step::Relay(Box::new(self.relay(relay))),
+            config::Step::OpenGrant(open) => Step::OpenGrant(Arc::new(Grants::new(
+                Arc::clone(self.seals),
+                open.callback.as_str().to_owned(),
+            ))),
+            config::Step::IssueClient(issue) => {
+                Step::IssueClient(Box::new(snapshot::IssueClient {
+                    filter: Arc::clone(&issue.filter),
+                    seals: Arc::clone(self.seals),
+                }))
+            }
         })
+    }
+
+    fn relay(&self, relay: &config::Relay) -> snapshot::Relay {
+        let at = relay::Endpoints {
+            issuer: relay.issuer.as_str().to_owned(),
+            authorize: relay.to.as_str().to_owned(),
+            callback: relay.callback.as_str().to_owned(),
+            consent: relay.consent.url().path().to_owned(),
+        };
+        snapshot::Relay {
+            station: match relay.at {
+                config::Station::Authorize => snapshot::Station::Authorize,
+                config::Station::Consent => snapshot::Station::Consent,
+                config::Station::Callback => snapshot::Station::Callback,
+            },
+            sign_in: SignIn::new(Arc::clone(self.seals), at),
+            errors: self.metrics.provider_errors.clone(),
+        }
+    }
+
+    fn resolve_client(&self, client: &config::ResolveClient) -> snapshot::ResolveClient {
+        snapshot::ResolveClient {
+            place: match client.place {
+                config::Place::Query => relay::Place::Query,
+                config::Place::Form => relay::Place::Form,
+            },
+            clients: Clients::new(client.client_id.clone()),
+            seals: Arc::clone(self.seals),
+            documents: client
+                .client_id_metadata
+                .as_ref()
+                .map(|config| self.documents(config)),
+        }
+    }
+
+    /// Returns the one store of documents for these settings: authorize and token share it.
+    fn documents(&self, config: &cimd::Config) -> Arc<Documents> {
+        let mut known = self.documents.lock();
+        if let Some((_, documents)) = known.iter().find(|(known, _)| known == config) {
+            return Arc::clone(documents);
+        }
+        let documents = Documents::new(config, Arc::clone(self.egress), self.metrics);
+        let documents = Arc::new(documents);
+        known.push((config.clone(), Arc::clone(&documents)));
+        documents
     }
 
     fn authenticate(&self, gate: &config::Authenticate) -> Result<snapshot::Authenticate, Problem> {

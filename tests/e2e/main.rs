@@ -7,6 +7,8 @@ mod answers;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod cimd;
+#[cfg(test)]
 mod forwarding;
 #[cfg(test)]
 mod identity;
@@ -16,6 +18,8 @@ mod listeners;
 mod oauth;
 #[cfg(test)]
 mod providers;
+#[cfg(test)]
+mod relay;
 #[cfg(test)]
 mod rmcp;
 #[cfg(test)]

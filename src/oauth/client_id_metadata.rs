@@ -1,0 +1,74 @@
+//! Whether clients may be known by documents of their own, as every profile writes it.
+//!
+//! What is fetched, and from where, is for the step that does it; here it is only passed on.
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::plain::{Setting, Step};
+
+/// `true`, `false`, or the settings of the documents.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClientIdMetadata(Option<Setting>);
+
+impl ClientIdMetadata {
+    /// Says whether documents are fetched.
+    pub(super) const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The step that puts the client id that the provider knows in the place of a URL.
+    pub(super) fn resolve_client(&self, place: &str, client_id: &str) -> Option<Step> {
+        self.is_on().then(|| self.known(place, client_id))
+    }
+
+    /// The same, where clients are known in other ways, too.
+    pub(super) fn known(&self, place: &str, client_id: &str) -> Step {
+        Step::new(
+            "resolve_client",
+            [("in", place.into()), ("client_id", client_id.into())],
+        )
+        .with("client_id_metadata", self.0.clone())
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientIdMetadata {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        match Setting::deserialize(de)? {
+            Setting::Flag(false) => Ok(Self(None)),
+            Setting::Flag(true) => Ok(Self(Some(Setting::map([])))),
+            settings @ Setting::Map(_) => Ok(Self(Some(settings))),
+            _ => Err(de::Error::custom(
+                "expected `true`, `false`, or a map such as `{hosts: [claude.ai]}`",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(yaml: &str, expect: Option<&str>) {
+        let read: ClientIdMetadata = serde_yaml::from_str(yaml).unwrap();
+        let step = read.resolve_client("query", "c");
+        let step = step.map(|step| serde_yaml::to_string(&step).unwrap());
+        assert_eq!(step.as_deref(), expect, "{yaml}");
+    }
+
+    #[test]
+    fn it_is_a_switch_with_settings() {
+        check("false", None);
+        check(
+            "true",
+            Some("resolve_client:\n  in: query\n  client_id: c\n  client_id_metadata: {}\n"),
+        );
+        check(
+            "{hosts: [a.test]}",
+            Some(
+                "resolve_client:\n  in: query\n  client_id: c\n  client_id_metadata:\n    hosts:\n    - a.test\n",
+            ),
+        );
+        let wrong: Result<ClientIdMetadata, _> = serde_yaml::from_str("[claude.ai]");
+        assert!(wrong.unwrap_err().to_string().contains("expected `true`"));
+    }
+}
