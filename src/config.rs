@@ -167,6 +167,7 @@ fn sections(
     let sessions = sections::sessions(reader, env);
     let access_log = sections::optional(reader, "access_log");
     let (server, identity) = identity::read(reader);
+    provider::note_documents(reader, server.as_ref(), egress.as_ref());
     let upstreams = upstreams::read(reader);
     let around = Surroundings {
         catalog,

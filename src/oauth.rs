@@ -17,6 +17,7 @@ mod ping;
 mod plain;
 mod provider;
 
+pub use client_id_metadata::ClientIdMetadata;
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
 pub use entra::{
     Authority, Authorize, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant,

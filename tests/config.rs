@@ -156,6 +156,30 @@ routes:
 }
 
 #[test]
+fn documents_behind_a_proxy_need_hosts_that_are_listed() {
+    let noted = |documents: &str| {
+        let text = format!(
+            "public_url: https://mcp.example.com
+listeners: [{{ address: 127.0.0.1:8080 }}]
+egress: {{ https_proxy: 'http://proxy.example.com:3128' }}
+authorization_server: {{ google: {{ client_id: c, client_id_metadata: {documents} }} }}
+upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
+routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
+"
+        );
+        let first = written_out(&text);
+        assert_eq!(written_out(&first), first);
+        let notes = read(&text).unwrap().notes;
+        let path = "authorization_server.google.client_id_metadata";
+        notes.list().iter().any(|note| note.path == path)
+    };
+    assert!(noted("true"));
+    assert!(noted("{ networks: [10.0.0.0/8] }"));
+    assert!(!noted("{ hosts: [claude.ai] }"));
+    assert!(!noted("false"));
+}
+
+#[test]
 fn notes_say_what_deserves_a_second_thought() {
     let Loaded { notes, .. } = read(SHIPPED).unwrap();
     let paths: Vec<_> = notes.list().iter().map(|note| note.path.as_str()).collect();
@@ -270,6 +294,7 @@ fn problems_of_a_profile_are_shown_where_its_settings_stand() {
     check_broken("profile");
     check_broken("provider");
     check_broken("providers");
+    check_broken("documents");
 }
 
 #[test]

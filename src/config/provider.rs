@@ -2,6 +2,7 @@
 
 use super::{Endpoint, Identity, path, reader::Reader};
 use crate::{
+    egress,
     oauth::{self, Entra, Protected, Provider, ProviderBearer, ProviderSettings},
     origin::Origin,
 };
@@ -29,6 +30,27 @@ impl AuthorizationServer {
             Self::Entra(entra) => entra.routes(public, protected),
             Self::Other(provider) => provider.routes(public, protected),
         }
+    }
+}
+
+/// Says what keeps clients' documents from being fetched.
+pub(super) fn note_documents(
+    reader: &mut Reader<'_>,
+    server: Option<&AuthorizationServer>,
+    egress: Option<&egress::Config>,
+) {
+    let documents = match server {
+        Some(AuthorizationServer::Entra(entra)) => &entra.client_id_metadata,
+        Some(AuthorizationServer::Other(provider)) => &provider.client_id_metadata,
+        None => return,
+    };
+    let section = server.map(AuthorizationServer::section).unwrap_or_default();
+    let proxied = egress.is_some_and(|egress| !egress.https_proxy.is_empty());
+    if documents.is_open() && proxied {
+        let what = "behind a proxy no client's document is fetched from a host that is not listed in \
+                    `hosts`: the proxy looks names up, and nobody can check that they lead out of the \
+                    house";
+        reader.note(&format!("{section}.client_id_metadata"), what);
     }
 }
 

@@ -16,6 +16,18 @@ impl ClientIdMetadata {
         self.0.is_some()
     }
 
+    /// Says whether documents are fetched from hosts that nobody named.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let Some(Setting::Map(settings)) = &self.0 else {
+            return false;
+        };
+        let named = |(key, hosts): &(String, Setting)| {
+            key == "hosts" && !matches!(hosts, Setting::List(hosts) if hosts.is_empty())
+        };
+        !settings.iter().any(named)
+    }
+
     /// The step that puts the client id that the provider knows in the place of a URL.
     pub(super) fn resolve_client(&self, place: &str, client_id: &str) -> Option<Step> {
         self.is_on().then(|| self.known(place, client_id))
@@ -53,6 +65,20 @@ mod tests {
         let step = read.resolve_client("query", "c");
         let step = step.map(|step| serde_yaml::to_string(&step).unwrap());
         assert_eq!(step.as_deref(), expect, "{yaml}");
+    }
+
+    #[test]
+    fn it_is_open_until_hosts_are_named() {
+        for (yaml, open) in [
+            ("false", false),
+            ("true", true),
+            ("{networks: [10.0.0.0/8]}", true),
+            ("{hosts: []}", true),
+            ("{hosts: [a.test]}", false),
+        ] {
+            let read: ClientIdMetadata = serde_yaml::from_str(yaml).unwrap();
+            assert_eq!(read.is_open(), open, "{yaml}");
+        }
     }
 
     #[test]

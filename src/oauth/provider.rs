@@ -195,7 +195,8 @@ pub struct Provider {
     parameters: BTreeMap<String, String>,
     redirect_uris: Option<Setting>,
     strip: Vec<String>,
-    client_id_metadata: ClientIdMetadata,
+    /// Whether a client may be known by a document of its own.
+    pub client_id_metadata: ClientIdMetadata,
 }
 
 /// Returns the keys of all providers.
