@@ -17,10 +17,12 @@ mod provider;
 mod reader;
 mod relay;
 mod routes;
+mod secrets;
 mod sections;
 mod source;
 mod steps;
 mod tree;
+mod upstream_token;
 mod upstreams;
 mod variables;
 mod wording;
@@ -41,18 +43,19 @@ use crate::{
 pub use capabilities::{CAPABILITIES, Capability};
 pub use gateway::{
     AccessLog, Authenticate, Endpoint, Exchange, Gateway, Identity, Proxy, Route, Sessions, Step,
-    UpstreamToken,
 };
 pub(crate) use problems::suggestion;
 pub use problems::{Located, Notes, Problems};
 pub use relay::{IssueClient, OpenGrant, Place, Relay, ResolveClient, Station};
 pub use source::Source;
 pub use tree::Position;
+pub use upstream_token::{OnBehalfOf, StaticToken, TokenExchange, TokenSource, UpstreamToken};
 pub use variables::Environment;
 
 use problems::Located as Problem;
 use reader::Reader;
 use routes::Surroundings;
+use secrets::Secrets;
 
 /// A configuration that was read, and what can be said about it.
 #[derive(Debug)]
@@ -164,16 +167,26 @@ fn sections(
     let limits = sections::limits(reader);
     let client_address = sections::client_address(reader);
     let egress = sections::egress(reader);
-    let sessions = sections::sessions(reader, env);
+    let secrets = Secrets::new(env);
+    let sessions = sections::sessions(reader, &secrets);
     let access_log = sections::optional(reader, "access_log");
-    let (server, identity) = identity::read(reader);
-    provider::note_documents(reader, server.as_ref(), egress.as_ref());
+    let identity::Read {
+        entra,
+        credentials,
+        identity,
+        directory,
+        provider,
+    } = identity::read(reader, &secrets);
+    provider::note_documents(reader, entra.as_ref(), provider.as_ref(), egress.as_ref());
     let upstreams = upstreams::read(reader);
     let around = Surroundings {
         catalog,
         public: public.as_ref(),
         identity: identity.as_ref(),
-        server: server.as_ref(),
+        entra: entra.as_ref(),
+        provider: provider.as_ref(),
+        credentials: credentials.as_ref(),
+        secrets: &secrets,
         upstreams: &upstreams.names,
     };
     let (routes, written): (Vec<_>, Vec<_>) = routes::build(reader, &around).into_iter().unzip();
@@ -200,6 +213,8 @@ fn sections(
         egress: egress?,
         sessions,
         identity,
+        directory,
+        credentials: secrets.into_credentials(),
         upstreams: upstreams.configs,
         routes,
         access_log: access_log?,

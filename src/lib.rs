@@ -4,6 +4,8 @@ pub mod admin;
 pub mod cimd;
 pub mod cli;
 pub mod config;
+pub mod delegation;
+pub mod directory;
 pub mod egress;
 pub mod ingress;
 pub mod listener;

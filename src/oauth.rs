@@ -9,6 +9,7 @@ mod cognito;
 mod credentials;
 mod entra;
 mod google;
+mod groups;
 mod keycloak;
 mod metadata;
 mod oidc;
@@ -20,9 +21,10 @@ mod provider;
 pub use client_id_metadata::ClientIdMetadata;
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
 pub use entra::{
-    Authority, Authorize, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant,
+    Authority, Authorize, Bearer, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant,
     errors as aadsts,
 };
+pub use groups::{GroupSettings, Overage};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};
 pub use provider::{

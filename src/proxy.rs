@@ -20,6 +20,7 @@ mod pass;
 mod pipe;
 mod redirect;
 mod relay;
+mod upstream_token;
 
 use std::sync::{
     Arc,

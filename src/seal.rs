@@ -259,7 +259,7 @@ impl std::fmt::Debug for Seal {
         f.debug_struct("Seal")
             .field("purpose", &self.purpose)
             .field("keys", &self.keys().count())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -428,7 +428,7 @@ mod tests {
         ));
         assert_eq!(
             format!("{:?}", states(&[1, 2])),
-            "Seal { purpose: State, keys: 2 }"
+            "Seal { purpose: State, keys: 2, .. }"
         );
     }
 

@@ -8,14 +8,17 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use mcp_gateway_filters::Filter;
 use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
     cimd::Documents,
+    delegation::Delegation,
+    directory::Directory,
     egress::{Egress, Target},
     ingress::{ClientAddress, Limits, Pressure},
+    oauth::ClientCredentials,
     oidc::Verifier,
     relay::{Clients, Grants, Place, Seals, SignIn},
     router::{Allow, Router},
@@ -129,6 +132,8 @@ pub struct Authenticate {
     pub challenge: String,
     /// Groups of which the caller must be in one; empty lets everyone go on.
     pub groups: Vec<String>,
+    /// Who tells groups that a token does not list.
+    pub directory: Option<Arc<Directory>>,
 }
 
 /// Where a request goes.
@@ -139,8 +144,8 @@ pub struct Proxy {
     pub path: Option<String>,
     /// Whether sessions are sealed and pinned: an MCP route.
     pub sessions: bool,
-    /// Whether the upstream gets the caller's token.
-    pub with_token: bool,
+    /// What the upstream gets as proof of who calls.
+    pub token: UpstreamToken,
     /// The largest request body in bytes.
     pub request_body_limit: usize,
     /// How long the head of the answer may take.
@@ -153,12 +158,41 @@ pub struct Proxy {
     pub failures: IntCounterVec,
 }
 
+/// What an upstream gets as proof of who calls.
+pub enum UpstreamToken {
+    /// The caller's token.
+    Caller,
+    /// Nothing.
+    None,
+    /// A field with a secret.
+    Static {
+        /// Its name.
+        header: HeaderName,
+        /// Its value.
+        value: HeaderValue,
+    },
+    /// A token that is asked for in the caller's name.
+    Delegated(Arc<Delegation>),
+}
+
+/// A client of the authorization server that is the gateway itself.
+pub struct OwnClient {
+    /// Its id.
+    pub id: String,
+    /// How it proves who it is.
+    pub credentials: ClientCredentials,
+    /// The token endpoint: the only place where it does.
+    pub token_endpoint: String,
+}
+
 /// The call of the token endpoint.
 pub struct Exchange {
     /// The way out.
     pub egress: Arc<Egress>,
     /// The token endpoint.
     pub target: Target,
+    /// The client that the gateway is there, when it proves who it is.
+    pub client: Option<OwnClient>,
     /// How long the whole call may take.
     pub timeout: Duration,
     /// The largest answer in bytes, after decompression.

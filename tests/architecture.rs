@@ -16,6 +16,8 @@ const LAYERS: &[&[&str]] = &[
     &["ingress", "seal", "telemetry"],
     &["egress", "listener", "relay", "session", "upstream"],
     &["admin", "cimd", "oauth", "oidc"],
+    &["delegation"],
+    &["directory"],
     &["config", "snapshot"],
     &["proxy"],
     &["server"],

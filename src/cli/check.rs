@@ -83,6 +83,10 @@ fn beyond_the_text(gateway: &Gateway, now: i64) -> Vec<(String, Problem)> {
             take(format!("listeners[{index}]"), problems);
         }
     }
+    for (place, credentials) in &gateway.credentials {
+        let problem = credentials.problem_at(u64::try_from(now).unwrap_or_default());
+        take(place.clone(), problem.into_iter().collect());
+    }
     if let Err(problems) = Egress::build(&gateway.egress) {
         take("egress".to_owned(), problems);
     }

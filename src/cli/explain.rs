@@ -170,6 +170,9 @@ fn destination(gateway: &Gateway, proxy: &Proxy) -> String {
     let token = match proxy.upstream_token {
         UpstreamToken::Caller => "with the caller's token",
         UpstreamToken::None => "without a token",
+        UpstreamToken::Static(_) => "with a credential of its own",
+        UpstreamToken::OnBehalfOf(_) => "with a token on behalf of the caller",
+        UpstreamToken::Exchange(_) => "with a token in exchange for the caller's",
     };
     let sessions = if proxy.sessions {
         ", sessions stay on their backend"

@@ -142,6 +142,12 @@ Settings:
   url: text, required
       Where the form is posted: https, or http on loopback.
 
+  client_id: text
+      The client that the gateway is there, when it has `credentials`.
+
+  credentials: as of `authorization_server.entra`
+      How the gateway proves that it is this client. Only behind `open_grant`.
+
   response_limit: size, default 1MiB
       The largest answer, after decompression.
 

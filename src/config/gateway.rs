@@ -11,11 +11,13 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use url::Url;
 
 use super::relay::{IssueClient, OpenGrant, Relay, ResolveClient};
-
+use super::upstream_token::{TokenSource, UpstreamToken};
 use crate::{
-    admin, egress,
+    admin, directory, egress,
     ingress::{ClientAddress, Limits},
-    listener, oidc,
+    listener,
+    oauth::{ClientCredentials, CredentialSource, GroupSettings},
+    oidc,
     origin::{Origin, is_loopback},
     router::Allow,
     secret::Secret,
@@ -42,6 +44,10 @@ pub struct Gateway {
     pub sessions: Sessions,
     /// Whose tokens are accepted; present when a route has an [`Step::Authenticate`].
     pub identity: Option<Identity>,
+    /// Who tells the groups that a token does not list.
+    pub directory: Option<directory::Config>,
+    /// The gateway's own credentials, each with the path of its setting.
+    pub credentials: Vec<(String, ClientCredentials)>,
     /// Named pools, in the order of the file.
     pub upstreams: Vec<(String, upstream::Config)>,
     /// Every route, those of profiles included; no two have the same path.
@@ -88,6 +94,9 @@ pub struct Identity {
     pub jwks_uri: Endpoint,
     /// What a challenge asks for: never `offline_access`.
     pub scopes: Vec<String>,
+    /// Who tells the groups that a token does not list; nobody when it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<GroupSettings>,
 }
 
 fn audience_claim() -> String {
@@ -264,6 +273,9 @@ pub struct Proxy {
     /// What the upstream gets as `Authorization`.
     #[serde(default)]
     pub upstream_token: UpstreamToken,
+    /// The same, with everything that it needs at hand.
+    #[serde(skip)]
+    pub token: TokenSource,
     /// The largest request body; a longer one gets 413.
     #[serde(default = "request_body_limit")]
     pub request_body_limit: Size,
@@ -278,26 +290,6 @@ pub struct Proxy {
 
 const fn request_body_limit() -> Size {
     Size::mib(8)
-}
-
-/// What an upstream gets as `Authorization`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UpstreamToken {
-    /// The caller's own, which ToolHive verifies again.
-    #[default]
-    Caller,
-    /// Nothing.
-    None,
-}
-
-impl UpstreamToken {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Caller => "caller",
-            Self::None => "none",
-        }
-    }
 }
 
 /// Reads a path at an upstream: it starts with a slash and has no query.
@@ -324,6 +316,15 @@ pub struct Exchange {
     /// The largest answer, after decompression.
     #[serde(default = "exchange_response_limit")]
     pub response_limit: Size,
+    /// The client that the gateway is there, when it proves who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// How it proves that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialSource>,
+    /// The same, with the secret at hand.
+    #[serde(skip)]
+    pub client: Option<(String, ClientCredentials)>,
 }
 
 const fn exchange_timeout() -> Period {

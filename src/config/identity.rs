@@ -5,19 +5,36 @@ use std::collections::BTreeMap;
 use super::{
     Endpoint, Identity,
     path::Path,
-    provider::{self, AuthorizationServer},
+    provider,
     reader::Reader,
+    secrets::Secrets,
     sections,
+    tree::Node,
+    upstream_token::{called, needed},
 };
 use crate::{
-    oauth::{self, Entra},
+    directory,
+    oauth::{self, Bearer, ClientCredentials, Entra, GroupSettings, Overage, Provider},
     oidc,
 };
 
 const ENTRA: &str = "authorization_server.entra";
+const ENTRA_KEY: &str = "entra";
+
+/// What was read; each is missing when it is not there, or not as it should be.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) entra: Option<Entra>,
+    /// The provider, where it is another one.
+    pub(super) provider: Option<Provider>,
+    /// Those of the provider.
+    pub(super) credentials: Option<ClientCredentials>,
+    pub(super) identity: Option<Identity>,
+    pub(super) directory: Option<directory::Config>,
+}
 
 /// Reads `authorization_server` or `identity`.
-pub(super) fn read(reader: &mut Reader<'_>) -> (Option<AuthorizationServer>, Option<Identity>) {
+pub(super) fn read(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Read {
     let root = Path::root();
     let section = root.key("authorization_server");
     let written = reader.root.find("identity");
@@ -26,28 +43,138 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Option<AuthorizationServer>, Opt
         reader.problem("identity", what);
     }
     match sections::provider(reader) {
-        Some(("entra", node)) => {
-            let entra: Option<oauth::Entra> = reader.read(node, &section.key("entra"));
+        Some((ENTRA_KEY, node)) => {
+            let entra: Option<oauth::Entra> = reader.read(node, &section.key(ENTRA_KEY));
             if let Some(entra) = &entra {
                 check_entra(reader, entra);
             }
-            let identity = entra.as_ref().and_then(entra_identity);
-            return (entra.map(AuthorizationServer::Entra), identity);
+            return entra.map_or_else(Read::default, |entra| of_entra(reader, secrets, entra));
         }
         Some((name, node)) => {
             let settings: Option<oauth::ProviderSettings> = reader.read(node, &section.key(name));
             let provider = settings.and_then(|settings| provider::read(reader, name, settings));
-            let identity = provider.as_ref().and_then(provider::identity);
-            return (provider.map(AuthorizationServer::Other), identity);
+            return Read {
+                identity: provider.as_ref().and_then(provider::identity),
+                provider,
+                ..Read::default()
+            };
         }
         None => {}
     }
-    let identity: Option<Identity> =
+    let mut identity: Option<Identity> =
         written.and_then(|node| reader.read(node, &root.key("identity")));
-    if let Some(identity) = &identity {
+    let mut directory = None;
+    if let Some(identity) = &mut identity {
         check_identity(reader, identity);
+        if let Some(groups) = &identity.groups {
+            directory = directory_of(
+                reader,
+                secrets,
+                "identity.groups",
+                groups,
+                Credentials::OfGroups,
+            );
+        }
     }
-    (None, identity)
+    Read {
+        identity,
+        directory,
+        ..Read::default()
+    }
+}
+
+fn of_entra(reader: &mut Reader<'_>, secrets: &Secrets<'_>, entra: Entra) -> Read {
+    let credentials = entra
+        .credentials
+        .as_ref()
+        .and_then(|source| secrets.credentials(reader, &format!("{ENTRA}.credentials"), source));
+    let groups = entra.groups.clone().map(|groups| completed(groups, &entra));
+    let directory = groups.as_ref().and_then(|groups| {
+        let at = format!("{ENTRA}.groups");
+        if groups.overage == Overage::OnBehalfOf && entra.bearer == Bearer::IdToken {
+            let what = "callers come with id tokens, for which Entra gives nothing (AADSTS240002)";
+            let help = "set `overage: graph`, or `bearer: access_token`";
+            reader.problem_help(&format!("{at}.overage"), what, help);
+            return None;
+        }
+        let own = entra
+            .groups
+            .as_ref()
+            .is_some_and(|groups| groups.credentials.is_some());
+        let from = if !own && entra.credentials.is_some() {
+            Credentials::OfProvider(credentials.as_ref())
+        } else {
+            Credentials::OfGroups
+        };
+        directory_of(reader, secrets, &at, groups, from)
+    });
+    let identity = entra_identity(&entra, groups);
+    Read {
+        entra: Some(entra),
+        provider: None,
+        credentials,
+        identity,
+        directory,
+    }
+}
+
+/// Writes what the profile says already into the settings of groups.
+fn completed(mut groups: GroupSettings, entra: &Entra) -> GroupSettings {
+    if groups.overage == Overage::Unresolved {
+        return groups;
+    }
+    let endpoints = entra.endpoints();
+    groups.graph.get_or_insert(endpoints.graph);
+    groups.url.get_or_insert(endpoints.token_of_tenant);
+    if groups.credentials.is_none() && groups.client_id.is_none() {
+        groups.credentials.clone_from(&entra.credentials);
+    }
+    groups
+        .client_id
+        .get_or_insert_with(|| entra.client_id.as_str().to_owned());
+    groups
+}
+
+/// Whose credentials ask for groups.
+#[derive(Clone, Copy)]
+enum Credentials<'a> {
+    /// The provider's; when there are none, they were complained about there.
+    OfProvider(Option<&'a ClientCredentials>),
+    /// Those in the settings of groups.
+    OfGroups,
+}
+
+/// Gathers what asking for groups needs.
+fn directory_of(
+    reader: &mut Reader<'_>,
+    secrets: &Secrets<'_>,
+    base: &str,
+    groups: &GroupSettings,
+    from: Credentials<'_>,
+) -> Option<directory::Config> {
+    let asker = directory::Asker::of(groups.overage)?;
+    let credentials = match (from, &groups.credentials) {
+        (Credentials::OfProvider(known), _) => known.cloned(),
+        (Credentials::OfGroups, Some(source)) => {
+            secrets.credentials(reader, &format!("{base}.credentials"), source)
+        }
+        (Credentials::OfGroups, None) => {
+            let what = "Microsoft Graph tells groups only to an application that proves who it is";
+            let help = "add `credentials` here, or to `authorization_server.entra`";
+            reader.problem_help(base, what, help);
+            None
+        }
+    };
+    let url = needed(reader, base, "url", groups.url.as_ref());
+    let client_id = needed(reader, base, "client_id", groups.client_id.as_ref());
+    let graph = needed(reader, base, "graph", groups.graph.as_ref());
+    Some(directory::Config {
+        asker,
+        graph: called(reader, &format!("{base}.graph"), graph?)?,
+        url: called(reader, &format!("{base}.url"), url?)?,
+        client_id: client_id?,
+        credentials: credentials?,
+    })
 }
 
 fn check_identity(reader: &mut Reader<'_>, identity: &Identity) {
@@ -79,7 +206,7 @@ fn check_identity(reader: &mut Reader<'_>, identity: &Identity) {
     }
 }
 
-fn entra_identity(entra: &Entra) -> Option<Identity> {
+fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identity> {
     let endpoints = entra.endpoints();
     let mut tenants = entra.tenants();
     let tenant = match tenants.as_slice() {
@@ -96,6 +223,7 @@ fn entra_identity(entra: &Entra) -> Option<Identity> {
         tenants,
         jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,
         scopes: entra.challenge_scopes(),
+        groups,
     })
 }
 
@@ -118,7 +246,7 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
         reader.note(&format!("{ENTRA}.strip"), what);
     }
     match (entra.is_relayed(), &entra.credentials) {
-        (false, Some(_)) => {
+        (false, Some(_)) if entra.groups.is_none() && !names(reader.root, "on_behalf_of") => {
             let what = "a confidential client needs `authorize: relay`: otherwise whoever steals a \
                         code or a refresh token elsewhere redeems it here, with the gateway's secret";
             let help = "set `authorize: relay`, or leave out `credentials`";
@@ -136,9 +264,16 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
             );
             reader.note(&format!("{ENTRA}.authorize"), what);
         }
-        (false, None) => {}
+        // The gateway's own calls use them, and clients' never do.
+        (false, _) => {}
     }
     let what = "clients get the id token as their bearer: one app registration is enough, and the token says \
                 who signed in to this application, not what the caller may do";
     reader.note(ENTRA, what);
+}
+
+/// Says whether a key of this name stands anywhere below a node.
+fn names(node: &Node, key: &str) -> bool {
+    node.entries().iter().any(|entry| entry.key == key)
+        || node.children().any(|child| names(child, key))
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Identity, UpstreamToken, gateway::upstream_path};
+use super::{Identity, UpstreamToken, expanded::settings, gateway::upstream_path};
 use crate::{
     oauth::{Setting, Step, resource_metadata},
     origin::Origin,
@@ -57,7 +57,7 @@ impl Mcp {
                     ("upstream", self.upstream.as_str().into()),
                     ("path", self.path.as_deref().unwrap_or("/mcp").into()),
                     ("sessions", Setting::Flag(true)),
-                    ("upstream_token", self.upstream_token.as_str().into()),
+                    ("upstream_token", settings(&self.upstream_token)),
                     (
                         "request_body_limit",
                         self.request_body_limit.to_string().into(),
@@ -97,7 +97,7 @@ impl ToolhiveApi {
                 "proxy",
                 [
                     ("upstream", self.upstream.as_str().into()),
-                    ("upstream_token", UpstreamToken::None.as_str().into()),
+                    ("upstream_token", "none".into()),
                     ("response_head_timeout", "30s".into()),
                     ("allow", Setting::list(allow)),
                 ],

@@ -1,56 +1,30 @@
-//! `authorization_server`: which profile it is, and whose tokens follow from it.
+//! Providers other than Entra ID: their problems and notes, and whose tokens follow from them.
 
 use super::{Endpoint, Identity, path, reader::Reader};
 use crate::{
     egress,
-    oauth::{self, Entra, Protected, Provider, ProviderBearer, ProviderSettings},
-    origin::Origin,
+    oauth::{Entra, Provider, ProviderBearer, ProviderSettings},
 };
-
-/// An authorization server's profile.
-#[derive(Debug)]
-pub(super) enum AuthorizationServer {
-    Entra(Entra),
-    Other(Provider),
-}
-
-impl AuthorizationServer {
-    /// Returns the path of its section.
-    pub(super) fn section(&self) -> String {
-        let name = match self {
-            Self::Entra(_) => "entra",
-            Self::Other(provider) => provider.name,
-        };
-        format!("authorization_server.{name}")
-    }
-
-    /// Writes every route that clients need to sign in.
-    pub(super) fn routes(&self, public: &Origin, protected: &[Protected]) -> Vec<oauth::Route> {
-        match self {
-            Self::Entra(entra) => entra.routes(public, protected),
-            Self::Other(provider) => provider.routes(public, protected),
-        }
-    }
-}
 
 /// Says what keeps clients' documents from being fetched.
 pub(super) fn note_documents(
     reader: &mut Reader<'_>,
-    server: Option<&AuthorizationServer>,
+    entra: Option<&Entra>,
+    provider: Option<&Provider>,
     egress: Option<&egress::Config>,
 ) {
-    let documents = match server {
-        Some(AuthorizationServer::Entra(entra)) => &entra.client_id_metadata,
-        Some(AuthorizationServer::Other(provider)) => &provider.client_id_metadata,
-        None => return,
+    let (name, documents) = match (entra, provider) {
+        (Some(entra), _) => ("entra", &entra.client_id_metadata),
+        (None, Some(provider)) => (provider.name, &provider.client_id_metadata),
+        (None, None) => return,
     };
-    let section = server.map(AuthorizationServer::section).unwrap_or_default();
     let proxied = egress.is_some_and(|egress| !egress.https_proxy.is_empty());
     if documents.is_open() && proxied {
         let what = "behind a proxy no client's document is fetched from a host that is not listed in \
                     `hosts`: the proxy looks names up, and nobody can check that they lead out of the \
                     house";
-        reader.note(&format!("{section}.client_id_metadata"), what);
+        let at = format!("authorization_server.{name}.client_id_metadata");
+        reader.note(&at, what);
     }
 }
 
@@ -95,5 +69,6 @@ pub(super) fn identity(provider: &Provider) -> Option<Identity> {
         tenants: vec![],
         jwks_uri: Endpoint::parse(&provider.endpoints.jwks).ok()?,
         scopes: provider.challenge_scopes(),
+        groups: None,
     })
 }

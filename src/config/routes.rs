@@ -12,24 +12,30 @@ use super::{
     expanded::{self, Nodes},
     mcp::Mcp,
     problems::Located,
-    provider::AuthorizationServer,
     reader::Reader,
+    secrets::Secrets,
     steps::{self, Named, Names, Written},
     tree::{Kind, Node},
+    upstream_token::Profile,
 };
 use crate::{
-    oauth::{self, Protected, Setting},
+    oauth::{self, ClientCredentials, Entra, Protected, Provider, Setting},
     origin::Origin,
 };
 use draft::{Body, Draft};
 
 /// What routes may refer to; `None` is what is missing or could not be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) public: Option<&'a Origin>,
     pub(super) identity: Option<&'a Identity>,
-    pub(super) server: Option<&'a AuthorizationServer>,
+    pub(super) entra: Option<&'a Entra>,
+    /// The provider, where it is another one.
+    pub(super) provider: Option<&'a Provider>,
+    /// Those of the provider.
+    pub(super) credentials: Option<&'a ClientCredentials>,
+    pub(super) secrets: &'a Secrets<'a>,
     pub(super) upstreams: &'a [String],
 }
 
@@ -59,9 +65,13 @@ pub(super) fn build(
     drafts.extend(draft::toolhive_api(reader));
     let protected = protected(&drafts);
     refuse_lost_challenges(reader, &drafts, &protected);
-    if let (Some(server), Some(public)) = (around.server, around.public) {
-        let section = server.section();
-        let routes = server.routes(public, &protected);
+    let signing_in = match (around.entra, around.provider, around.public) {
+        (Some(entra), _, Some(public)) => Some(("entra", entra.routes(public, &protected))),
+        (_, Some(other), Some(public)) => Some((other.name, other.routes(public, &protected))),
+        _ => None,
+    };
+    if let Some((name, routes)) = signing_in {
+        let section = format!("authorization_server.{name}");
         drafts.extend(
             routes
                 .into_iter()
@@ -191,6 +201,11 @@ fn finish(
         catalog: around.catalog,
         upstreams: around.upstreams,
         identity: around.identity,
+        profile: around.entra.map(|entra| Profile {
+            entra,
+            credentials: around.credentials,
+        }),
+        secrets: around.secrets,
         resource_metadata: &resource_metadata,
     };
     let steps = match &draft.body {

@@ -8,10 +8,11 @@ use std::{
 };
 
 use super::{
-    Environment, Sessions,
+    Sessions,
     path::Path,
     problems::{Located, suggestion},
     reader::Reader,
+    secrets::Secrets,
     tree::{Kind, Node, excerpt},
 };
 use crate::{
@@ -20,9 +21,7 @@ use crate::{
     listener::{self, Serve},
     oauth,
     origin::Origin,
-    seal,
-    secret::{Secret, SecretSource},
-    session,
+    seal, session,
 };
 
 /// What `gateway.yaml` may hold, in reading order.
@@ -173,7 +172,7 @@ fn check_tls(reader: &mut Reader<'_>, base: &str, tls: &listener::TlsConfig) {
 }
 
 /// Says so when a file cannot be read; what stands in it is for those who use it.
-fn check_file(reader: &mut Reader<'_>, at: &str, file: &FilePath) -> bool {
+pub(super) fn check_file(reader: &mut Reader<'_>, at: &str, file: &FilePath) -> bool {
     match fs::File::open(file).and_then(|file| file.metadata()) {
         Ok(metadata) if metadata.is_dir() => {
             reader.problem(
@@ -190,7 +189,7 @@ fn check_file(reader: &mut Reader<'_>, at: &str, file: &FilePath) -> bool {
     }
 }
 
-fn unreadable(reader: &mut Reader<'_>, at: &str, file: &FilePath, why: &io::Error) {
+pub(super) fn unreadable(reader: &mut Reader<'_>, at: &str, file: &FilePath, why: &io::Error) {
     let file = file.display();
     let what = format!("`{file}` cannot be read: {why}");
     match why.kind() {
@@ -259,13 +258,13 @@ pub(super) fn egress(reader: &mut Reader<'_>) -> Option<egress::Config> {
 
 pub(super) fn sessions(
     reader: &mut Reader<'_>,
-    env: Environment<'_>,
+    secrets: &Secrets<'_>,
 ) -> Option<(session::Config, Sessions)> {
     let written: session::Config = optional(reader, "sessions")?;
     let mut keys = vec![];
     for (index, source) in written.keys.iter().enumerate() {
         let at = format!("sessions.keys[{index}]");
-        if let Some(text) = secret(reader, &at, source, env) {
+        if let Some(text) = secrets.read(reader, &at, source) {
             match seal::parse_key(text.reveal()) {
                 Ok(key) => keys.push(key),
                 Err(why) => {
@@ -290,39 +289,6 @@ pub(super) fn sessions(
         state_directory: written.state_directory.clone(),
     };
     Some((written, sessions))
-}
-
-/// Reads a secret; what it holds appears in no message.
-fn secret(
-    reader: &mut Reader<'_>,
-    at: &str,
-    source: &SecretSource,
-    env: Environment<'_>,
-) -> Option<Secret<String>> {
-    match source {
-        SecretSource::Env(name) => {
-            let value = env(name).filter(|value| !value.is_empty()).map(Secret::new);
-            if value.is_none() {
-                let what = format!("variable `{name}` is not set");
-                let help = "set it in the environment of the gateway";
-                reader.problem_help(&format!("{at}.env"), what, help);
-            }
-            value
-        }
-        SecretSource::File(file) => {
-            let at = format!("{at}.file");
-            if !check_file(reader, &at, file) {
-                return None;
-            }
-            match fs::read_to_string(file) {
-                Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
-                Err(why) => {
-                    unreadable(reader, &at, file, &why);
-                    None
-                }
-            }
-        }
-    }
 }
 
 /// Returns name and node of the provider of `authorization_server`.

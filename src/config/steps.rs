@@ -12,7 +12,9 @@ use super::{
     path::{self, Path},
     problems::{Located, suggestion},
     reader::Reader,
+    secrets::Secrets,
     tree::{Kind, Node, excerpt, is_made},
+    upstream_token::{self, Profile},
 };
 
 /// Built-in filters that answer every request they see; nothing behind them is ever reached.
@@ -25,12 +27,15 @@ const ANSWERING: [&str; 5] = [
 ];
 
 /// What steps may refer to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Names<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) upstreams: &'a [String],
     /// `None` when there is none, or none that could be read.
     pub(super) identity: Option<&'a Identity>,
+    /// What completes settings that the provider says already.
+    pub(super) profile: Option<Profile<'a>>,
+    pub(super) secrets: &'a Secrets<'a>,
     /// The URL of the document that describes the route.
     pub(super) resource_metadata: &'a str,
 }
@@ -140,7 +145,7 @@ pub(super) fn build(
     match step.name {
         "authenticate" => settings.authenticate(names),
         "proxy" => settings.proxy(names),
-        "exchange" => settings.read::<Exchange>().map(Step::Exchange),
+        "exchange" => settings.exchange(names),
         "resolve_client" => settings.read().map(Step::ResolveClient),
         "relay" => settings.read().map(Step::Relay),
         "open_grant" => settings.read().map(Step::OpenGrant),
@@ -217,8 +222,37 @@ impl Settings<'_, '_, '_> {
 
     fn proxy(self, names: &Names<'_>) -> Option<Step> {
         let known = knows_upstream(self.reader, names.upstreams, self.node, self.base);
-        let proxy: Proxy = self.read()?;
+        let base = path::join(self.base, "upstream_token");
+        let reader = self.reader;
+        let mut proxy: Proxy = reader.read(self.node, &Path::written(self.base))?;
+        let token = &mut proxy.upstream_token;
+        let token = upstream_token::complete(reader, names.secrets, names.profile, &base, token)?;
+        proxy.token = token;
         known.then_some(Step::Proxy(proxy))
+    }
+
+    fn exchange(self, names: &Names<'_>) -> Option<Step> {
+        let (base, reader) = (self.base, self.reader);
+        let mut exchange: Exchange = reader.read(self.node, &Path::written(base))?;
+        let Some(source) = &exchange.credentials else {
+            return Some(Step::Exchange(exchange));
+        };
+        let Some(client_id) = exchange.client_id.clone() else {
+            let what = "expected the `client_id` of the credentials, found none";
+            reader.problem(base, what);
+            return None;
+        };
+        // Read for the profile already, and complained about there.
+        let credentials = match names.profile {
+            Some(profile) if profile.entra.credentials.as_ref() == Some(source) => {
+                profile.credentials.cloned()
+            }
+            _ => names
+                .secrets
+                .credentials(reader, &path::join(base, "credentials"), source),
+        };
+        exchange.client = Some((client_id, credentials?));
+        Some(Step::Exchange(exchange))
     }
 
     /// The filter of the same settings does the work, and the gateway changes its answer.

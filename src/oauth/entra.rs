@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::{
     client_id_metadata::ClientIdMetadata,
     credentials::CredentialSource,
+    groups::GroupSettings,
     metadata::{Metadata, Protected, any_origin},
     plain::{Route, Setting, Step},
 };
@@ -54,6 +55,9 @@ pub struct Settings {
     /// Which way a browser takes to Entra and back.
     #[serde(default)]
     pub authorize: Authorize,
+    /// Whom to ask for groups that a token does not list.
+    #[serde(default)]
+    pub groups: Option<GroupSettings>,
     /// Every scope that clients may ask for, and the default for those that ask for none.
     #[serde(default = "scopes")]
     pub scopes: Vec<String>,
@@ -145,7 +149,7 @@ impl Settings {
                 [("request", Setting::list(["origin", "cookie"]))],
             ),
             Step::new("swap_token", [("scopes", Setting::list(&self.scopes))]),
-            Step::new("exchange", [("url", endpoints.token.as_str().into())]),
+            self.exchange(endpoints),
         ]);
         plain(path, steps)
     }

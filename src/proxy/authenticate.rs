@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, StatusCode, header, request};
 use mcp_gateway_filters::Identity;
 
 use super::failure::Failure;
 use crate::{
+    directory::Unknown,
     oidc::Denied,
     snapshot::{Authenticate, Route, Step},
 };
@@ -28,15 +30,42 @@ pub(super) async fn caller(
             .await
             .map_err(|denied| refuse(gate, denied))?,
     };
+    if gate.groups.is_empty() {
+        return Ok(identity);
+    }
+    let identity = match &gate.directory {
+        Some(directory) => directory
+            .resolve(&identity, token, now)
+            .await
+            .map_err(groups_unknown)?,
+        None => identity,
+    };
     check_groups(&identity, &gate.groups)?;
     Ok(identity)
 }
 
-/// Lets only members of one of the groups go on, everyone where there are none.
-fn check_groups(identity: &Identity, wanted: &[String]) -> Result<(), Failure> {
-    if wanted.is_empty() {
-        return Ok(());
+/// The answer to a member of too many groups, when nobody tells which.
+fn groups_unknown(unknown: Unknown) -> Failure {
+    match unknown {
+        Unknown::Unavailable { retry_after } => Failure::oauth(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            "the groups of your account cannot be asked for now: try again in a moment",
+            "groups_unavailable",
+        )
+        .with(header::RETRY_AFTER, HeaderValue::from(retry_after)),
+        Unknown::NoUser | Unknown::Refused => Failure::oauth(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "your account is in more groups than its token can list, and the directory does not \
+             tell them to this server: tell its operator",
+            "groups_refused",
+        ),
     }
+}
+
+/// Lets only members of one of the groups go on.
+fn check_groups(identity: &Identity, wanted: &[String]) -> Result<(), Failure> {
     let (description, reason) = match identity.groups.any_of(wanted) {
         Some(true) => return Ok(()),
         Some(false) => (
@@ -59,19 +88,49 @@ fn check_groups(identity: &Identity, wanted: &[String]) -> Result<(), Failure> {
 
 /// The answer to a caller whose token ended while an upstream had the request.
 pub(super) fn expired(route: &Route) -> Failure {
+    with_gate(route, |gate| refuse(gate, Denied::Expired))
+}
+
+/// The answer to a caller who must sign in again before a token can be had in his name.
+pub(super) fn sign_in_again(route: &Route) -> Failure {
+    with_gate(route, |gate| {
+        unauthorized(
+            format!("{}, error=\"invalid_token\"", gate.challenge),
+            "the sign-in behind this token has ended: sign in again",
+            "sign_in_required",
+        )
+    })
+}
+
+/// The answer to a caller who must do more than sign in; `claims` says what, in JSON, for the next
+/// sign-in (the claims challenge of Entra's conditional access).
+pub(super) fn interaction_required(route: &Route, claims: Option<&str>) -> Failure {
+    with_gate(route, |gate| {
+        let claims = claims.map_or_else(String::new, |claims| {
+            format!(", claims=\"{}\"", URL_SAFE_NO_PAD.encode(claims))
+        });
+        unauthorized(
+            format!("{}, error=\"insufficient_claims\"{claims}", gate.challenge),
+            "the company's rules ask for more than this sign-in: sign in again and follow them",
+            "interaction_required",
+        )
+    })
+}
+
+fn with_gate(route: &Route, answer: impl FnOnce(&Authenticate) -> Failure) -> Failure {
     let gate = route.steps.iter().find_map(|step| match step {
         Step::Authenticate(gate) => Some(gate),
         _ => None,
     });
     gate.map_or_else(
         || Failure::internal("a route without identity has a caller"),
-        |gate| refuse(gate, Denied::Expired),
+        answer,
     )
 }
 
 /// What is wrong with the `Authorization` field.
 #[derive(Clone, Copy)]
-enum Problem {
+pub(super) enum Problem {
     /// There is none: the client has not signed in yet.
     Missing,
     /// It cannot be a bearer token.
@@ -79,7 +138,7 @@ enum Problem {
 }
 
 /// Returns the token of the one `Authorization` field; never one from a query or a cookie.
-fn bearer(head: &request::Parts) -> Result<&str, Problem> {
+pub(super) fn bearer(head: &request::Parts) -> Result<&str, Problem> {
     let mut fields = head.headers.get_all(header::AUTHORIZATION).iter();
     let field = fields.next().ok_or(Problem::Missing)?;
     if fields.next().is_some() {

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use super::{failure::Failure, hint};
 use crate::{
     egress::{EgressError, Limits, Request},
-    oauth::aadsts,
-    snapshot::Exchange,
+    oauth::{Client, Unsigned, aadsts},
+    snapshot::{Exchange, OwnClient},
 };
 
 /// The largest form in bytes, where no filter of the route has read it before.
@@ -29,6 +29,10 @@ pub(super) async fn run(
     own: bool,
     now: u64,
 ) -> Result<Response, Failure> {
+    let form = match &exchange.client {
+        Some(client) => Bytes::from(authenticated(client, &form, now)?),
+        None => form,
+    };
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,
@@ -51,7 +55,7 @@ pub(super) async fn run(
         Ok(response) if response.status().is_success() => judge(response),
         Ok(response) => {
             let response = hint::explained(response, &exchange.errors, now);
-            if own && refuses_client(&response) {
+            if (own || exchange.client.is_some()) && refuses_client(&response) {
                 refused_ourselves(&response)
             } else {
                 judge(response)
@@ -61,6 +65,24 @@ pub(super) async fn run(
     };
     exchange.outcomes.with_label_values(&[outcome]).inc();
     result
+}
+
+/// Adds the gateway's own authentication to a form that a relay has opened.
+fn authenticated(own: &OwnClient, form: &[u8], now: u64) -> Result<Vec<u8>, Failure> {
+    let client = Client {
+        id: &own.id,
+        token_endpoint: &own.token_endpoint,
+    };
+    let signed = own.credentials.authenticate(form, client, now);
+    signed.map_err(|error| match error {
+        Unsigned::Grant | Unsigned::ClientId => Failure::oauth(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "the form is not one that the gateway vouches for",
+            "not_vouched_for",
+        ),
+        Unsigned::Signature => Failure::internal("an assertion cannot be signed"),
+    })
 }
 
 /// Says whether the authorization server does not take the one who asked for its client.

@@ -23,12 +23,34 @@ pub(super) struct Forwarded<'a> {
     pub(super) public_scheme: &'static str,
     /// The id of the request in our logs.
     pub(super) request_id: &'a str,
-    /// Whether the caller's token goes along.
-    pub(super) with_token: bool,
+    /// What proves who calls.
+    pub(super) credential: &'a Credential,
     /// The session as the upstream knows it.
     pub(super) session: Option<&'a str>,
     /// The length of the body.
     pub(super) length: usize,
+}
+
+/// What an upstream gets as proof of who calls.
+#[derive(Debug)]
+pub(super) enum Credential {
+    /// The caller's own `Authorization`.
+    Caller,
+    /// Nothing.
+    None,
+    /// A field in place of what the client sent, `Authorization` or another.
+    Field(HeaderName, HeaderValue),
+}
+
+impl Credential {
+    /// Says whether a client's field must not reach the upstream.
+    fn replaces(&self, name: &HeaderName) -> bool {
+        match self {
+            Self::Caller => false,
+            Self::None => *name == header::AUTHORIZATION,
+            Self::Field(own, _) => *name == header::AUTHORIZATION || name == own,
+        }
+    }
 }
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -56,7 +78,7 @@ pub(super) fn request_head(
             || *name == header::CONTENT_LENGTH
             || *name == header::EXPECT
             || *name == SESSION
-            || (*name == header::AUTHORIZATION && !to.with_token)
+            || to.credential.replaces(name)
             || nominated.contains(name);
         if dropped {
             continue;
@@ -68,6 +90,9 @@ pub(super) fn request_head(
         } else {
             head.append_header(name, value)?;
         }
+    }
+    if let Credential::Field(name, value) = to.credential {
+        head.insert_header(name, value)?;
     }
     if let Some(session) = to.session {
         head.insert_header(SESSION, session)?;
@@ -182,7 +207,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 mod tests {
     use super::*;
 
-    fn forward(fields: &[(&str, &str)], with_token: bool) -> RequestHeader {
+    fn forward(fields: &[(&str, &str)], credential: &Credential) -> RequestHeader {
         let mut request = http::Request::builder().method("POST").uri("/mcp?x=1");
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -197,7 +222,7 @@ mod tests {
                 public_host: &HeaderValue::from_static("gw.test"),
                 public_scheme: "https",
                 request_id: "r1",
-                with_token,
+                credential,
                 session: Some("inner"),
                 length: 3,
             },
@@ -206,7 +231,7 @@ mod tests {
     }
 
     fn check(name: &str, value: &str, expect: Option<&str>) {
-        let head = forward(&[(name, value)], true);
+        let head = forward(&[(name, value)], &Credential::Caller);
         let got: Vec<_> = head.headers.get_all(name).iter().collect();
         assert_eq!(
             got,
@@ -244,15 +269,35 @@ mod tests {
         check("te", "trailers", None);
         check("upgrade", "h2c", None);
         check("expect", "100-continue", None);
-        let head = forward(&[("connection", "x-mine, close"), ("x-mine", "1")], true);
+        let fields = [("connection", "x-mine, close"), ("x-mine", "1")];
+        let head = forward(&fields, &Credential::Caller);
         assert!(head.headers.get("x-mine").is_none());
         assert!(head.headers.get("connection").is_none());
     }
 
     #[test]
     fn keeps_the_token_at_home_when_told() {
-        let head = forward(&[("authorization", "Bearer t")], false);
+        let head = forward(&[("authorization", "Bearer t")], &Credential::None);
         assert!(head.headers.get("authorization").is_none());
+    }
+
+    #[test]
+    fn a_field_of_its_own_takes_the_place_of_what_a_client_sends() {
+        let sent = [
+            ("authorization", "Bearer t"),
+            ("x-api-key", "theirs"),
+            ("x-api-key", "theirs too"),
+        ];
+        let value = HeaderValue::from_static("ours");
+        let own = HeaderName::from_static("x-api-key");
+        let head = forward(&sent, &Credential::Field(own, value.clone()));
+        assert!(head.headers.get("authorization").is_none());
+        let found: Vec<_> = head.headers.get_all("x-api-key").iter().collect();
+        assert_eq!(found, ["ours"]);
+        let head = forward(&sent, &Credential::Field(header::AUTHORIZATION, value));
+        let found: Vec<_> = head.headers.get_all("authorization").iter().collect();
+        assert_eq!(found, ["ours"]);
+        assert_eq!(head.headers.get_all("x-api-key").iter().count(), 2);
     }
 
     #[test]

@@ -16,15 +16,16 @@ use super::{
     authenticate, body,
     call::Call,
     failure::Failure,
-    forward::{self, Forwarded},
+    forward::{self, Credential, Forwarded},
     jsonrpc::{self, Message},
     leg::{Answered, Leg, LegError},
     mcp::{self, Pin},
     pipe::Pipe,
+    upstream_token,
 };
 use crate::{
     session::Sealer,
-    snapshot::{Proxy, Route},
+    snapshot::{Proxy, Route, UpstreamToken},
     upstream::{Backend, Picked},
 };
 
@@ -68,11 +69,26 @@ pub(super) async fn run(
         Message::default()
     };
     let pin = mcp::pin(tools.sealer, call, session, route, proxy, &message)?;
-    let (answered, picked) = send(tools, session, call, proxy, &pin, &message, &body).await?;
+    let credential = upstream_token::credential(session, call, route, proxy, &message).await?;
+    let sent = Sent {
+        pin: &pin,
+        message: &message,
+        credential: &credential,
+        body: &body,
+    };
+    let (answered, picked) = send(tools, session, call, proxy, &sent).await?;
     // A stream may last for hours: nothing of the request is needed any more.
     let id = message.id().to_owned();
     drop(body);
     give_back(tools, session, call, route, proxy, answered, picked, &id).await
+}
+
+/// What is sent, to whichever backend.
+struct Sent<'a> {
+    pin: &'a Pin,
+    message: &'a Message<'a>,
+    credential: &'a Credential,
+    body: &'a Bytes,
 }
 
 /// Sends the request to the backend of its session, or to one after the other that cannot be
@@ -82,10 +98,9 @@ async fn send(
     session: &mut ServerSession,
     call: &mut Call,
     proxy: &Proxy,
-    pin: &Pin,
-    message: &Message<'_>,
-    body: &Bytes,
+    sent: &Sent<'_>,
 ) -> Result<(Answered, Picked), Failure> {
+    let Sent { pin, message, .. } = *sent;
     let mut tried: Vec<Arc<Backend>> = Vec::new();
     loop {
         let picked = match &pin.backend {
@@ -99,18 +114,18 @@ async fn send(
         };
         let backend = Arc::clone(picked.backend());
         call.backend = Some(Arc::clone(&backend));
-        let head = request_head(session, call, proxy, pin, &backend, body)?;
-        let sent = tools
+        let head = request_head(session, call, proxy, sent, &backend)?;
+        let outcome = tools
             .leg
             .send(
                 session,
                 &backend.peers(),
                 &head,
-                body,
+                sent.body,
                 proxy.response_head_timeout,
             )
             .await;
-        match sent {
+        match outcome {
             Ok(answered) => {
                 if answered.resent {
                     retried(proxy, "stale_connection");
@@ -155,9 +170,8 @@ fn request_head(
     session: &ServerSession,
     call: &Call,
     proxy: &Proxy,
-    pin: &Pin,
+    sent: &Sent<'_>,
     backend: &Backend,
-    body: &Bytes,
 ) -> Result<pingora::http::RequestHeader, Failure> {
     let client = call.head(session);
     let path = proxy.path.as_deref().unwrap_or_else(|| client.uri.path());
@@ -179,9 +193,9 @@ fn request_head(
             public_host: &call.snapshot.public_host,
             public_scheme: call.snapshot.public_scheme,
             request_id: &call.id,
-            with_token: proxy.with_token,
-            session: pin.id.as_deref(),
-            length: body.len(),
+            credential: sent.credential,
+            session: sent.pin.id.as_deref(),
+            length: sent.body.len(),
         },
     )
     .map_err(|_| Failure::internal("the request for an upstream has no valid head"))
@@ -207,9 +221,10 @@ async fn give_back(
         ..
     } = answered;
     if head.status == StatusCode::UNAUTHORIZED
-        && (proxy.with_token || proxy.sessions)
+        && (!matches!(proxy.token, UpstreamToken::None) || proxy.sessions)
         && let Some(identity) = call.identity.as_deref()
     {
+        upstream_token::forget(session, call, proxy);
         return Err(if identity.expires_at <= call.later() {
             authenticate::expired(route)
         } else {
@@ -267,7 +282,7 @@ fn unavailable(proxy: &Proxy, message: &Message<'_>) -> Failure {
     .with(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
 }
 
-fn failed(
+pub(super) fn failed(
     proxy: &Proxy,
     message: &Message<'_>,
     status: StatusCode,
@@ -289,16 +304,19 @@ fn failed(
 /// no sign-in can mend that, so the client gets no challenge.
 fn refused_token(proxy: &Proxy, picked: &Picked, id: &str) -> Failure {
     let (upstream, backend) = (proxy.pool.name(), picked.backend().address());
-    if proxy.with_token {
-        log::error!(
+    match proxy.token {
+        UpstreamToken::Caller => log::error!(
             upstream, backend;
             "the workload refuses a token that the gateway has verified: compare its OIDC issuer and audience with `authorization_server`, or set `upstream_token: none`"
-        );
-    } else {
-        log::error!(
+        ),
+        UpstreamToken::None => log::error!(
             upstream, backend;
             "the workload asks for a token, and `upstream_token` is `none`: set it to `caller`, or run the workload without OIDC"
-        );
+        ),
+        UpstreamToken::Static { .. } | UpstreamToken::Delegated(_) => log::error!(
+            upstream, backend;
+            "the workload refuses what `upstream_token` gives it: compare what it asks for with that setting"
+        ),
     }
     proxy
         .failures

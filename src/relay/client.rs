@@ -272,6 +272,13 @@ mod tests {
         }))
     }
 
+    /// How a known client calls itself.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Named<'a> {
+        By(&'a str),
+        Not,
+    }
+
     fn resolve(seals: &Seals, query: &str) -> Resolved {
         let head = http::Request::get(format!("/authorize?{query}"))
             .body(())
@@ -281,14 +288,17 @@ mod tests {
         Clients::new(OWN.to_owned()).resolve(seals, Place::Query, &head, query.as_bytes())
     }
 
-    fn check(query: &str, expect_target: Option<&str>, expect_name: Option<Option<&str>>) {
+    fn check(query: &str, expect_target: Option<&str>, expect: Option<Named<'_>>) {
         let Resolved::Known(client, edits) = resolve(&seals(1), query) else {
             panic!("{query} is refused");
         };
         let target = edits.target.map(|target| target.to_string());
         assert_eq!(target.as_deref(), expect_target, "{query}");
-        let name = client.as_ref().map(|client| client.name.as_deref());
-        assert_eq!(name, expect_name, "{query}");
+        let found = client.as_ref().map(|client| match client.name.as_deref() {
+            Some(name) => Named::By(name),
+            None => Named::Not,
+        });
+        assert_eq!(found, expect, "{query}");
     }
 
     #[test]
@@ -297,9 +307,9 @@ mod tests {
         check(
             &format!("a=%2F&client_id={id}&b"),
             Some(&format!("/authorize?a=%2F&client_id={OWN}&b")),
-            Some(Some("Claude Code")),
+            Some(Named::By("Claude Code")),
         );
-        check(&format!("client_id={OWN}"), None, Some(None));
+        check(&format!("client_id={OWN}"), None, Some(Named::Not));
     }
 
     #[test]
@@ -367,7 +377,7 @@ mod tests {
         check(
             &format!("client_id={id}"),
             Some(&format!("/authorize?client_id={OWN}")),
-            Some(Some(&"é".repeat(MAX_NAME))),
+            Some(Named::By(&"é".repeat(MAX_NAME))),
         );
     }
 

@@ -90,7 +90,7 @@ impl Question<'_> {
                 html.push_str("</strong>.");
             }
             (Source::Configured, _) => {
-                html.push_str("It uses the client id of this server, so its name is not known.")
+                html.push_str("It uses the client id of this server, so its name is not known.");
             }
         }
         html.push_str("</p>\n");
@@ -135,13 +135,12 @@ impl Question<'_> {
             }
             known.push(scope);
             html.push_str("<li>");
-            match in_words(scope) {
-                Some(words) => html.push_str(words),
-                None => {
-                    html.push_str("use the permission <code>");
-                    escape(scope, html);
-                    html.push_str("</code>");
-                }
+            if let Some(words) = in_words(scope) {
+                html.push_str(words);
+            } else {
+                html.push_str("use the permission <code>");
+                escape(scope, html);
+                html.push_str("</code>");
             }
             html.push_str("</li>\n");
         }

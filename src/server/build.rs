@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config::{self, AccessLog, Gateway},
+    directory::Directory,
     egress::{Egress, Target},
     listener::{self, Listener, Serve},
     oidc::{Issuer, KeySource, Verifier},
@@ -77,6 +78,21 @@ impl Server {
                 verifier(identity, Arc::clone(egress), &metrics),
             )
         });
+        let tenants = config.identity.as_ref().map(config::Identity::tenants);
+        let tenants = tenants.unwrap_or_default();
+        let directory = egress.as_ref().and_then(|egress| {
+            let directory = config.directory.as_ref()?;
+            let built = Directory::build(directory, &tenants, egress, &metrics);
+            problems.take(
+                "authorization_server",
+                built.map_err(|problem| vec![problem]),
+            )
+        });
+        let directory = directory.map(Arc::new);
+        for (place, credentials) in &config.credentials {
+            let problem = credentials.problem_at(u64::try_from(now).unwrap_or_default());
+            problems.take(place, problem.map_or(Ok(()), |problem| Err(vec![problem])));
+        }
         let (Some(admin), Some(egress), true) = (admin, egress, problems.0.is_empty()) else {
             return Err(problems.0);
         };
@@ -89,6 +105,8 @@ impl Server {
             pools: &pools,
             egress: &egress,
             verifier: verifier.as_ref(),
+            directory: directory.as_ref(),
+            tenants: &tenants,
             metrics: &metrics,
             pressure: &pressure,
             seals: &Arc::new(seals),

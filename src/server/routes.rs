@@ -8,13 +8,15 @@ use parking_lot::Mutex;
 
 use crate::{
     cimd::{self, Documents},
-    config::{self, Gateway, UpstreamToken},
+    config::{self, Gateway, TokenSource},
+    delegation::Delegation,
+    directory::Directory,
     egress::{Egress, Target},
     ingress::Pressure,
     oidc::Verifier,
     relay::{self, Clients, Grants, Seals, SignIn},
     router::Router,
-    snapshot::{self, Route, RouteMetrics, Snapshot, Step},
+    snapshot::{self, OwnClient, Route, RouteMetrics, Snapshot, Step},
     telemetry::metrics::Metrics,
     upstream::Pool,
 };
@@ -24,6 +26,9 @@ pub(super) struct Parts<'a> {
     pub(super) pools: &'a [Arc<Pool>],
     pub(super) egress: &'a Arc<Egress>,
     pub(super) verifier: Option<&'a Arc<Verifier>>,
+    pub(super) directory: Option<&'a Arc<Directory>>,
+    /// Those whose users may call.
+    pub(super) tenants: &'a [String],
     pub(super) metrics: &'a Metrics,
     pub(super) pressure: &'a Arc<Pressure>,
     pub(super) seals: &'a Arc<Seals>,
@@ -95,6 +100,11 @@ impl Parts<'_> {
                 egress: Arc::clone(self.egress),
                 target: Target::parse(exchange.url.as_str())
                     .map_err(|error| Problem::new("", error.to_string()))?,
+                client: exchange.client.clone().map(|(id, credentials)| OwnClient {
+                    id,
+                    credentials,
+                    token_endpoint: exchange.url.as_str().to_owned(),
+                }),
                 timeout: exchange.timeout.0,
                 response_limit: exchange.response_limit.0,
                 outcomes: self.metrics.token_exchanges.clone(),
@@ -174,6 +184,26 @@ impl Parts<'_> {
             verifier: Arc::clone(verifier),
             challenge,
             groups: gate.groups.clone(),
+            directory: self.directory.map(Arc::clone),
+        })
+    }
+
+    fn token(&self, token: &TokenSource) -> Result<snapshot::UpstreamToken, Problem> {
+        Ok(match token {
+            TokenSource::Caller => snapshot::UpstreamToken::Caller,
+            TokenSource::None => snapshot::UpstreamToken::None,
+            TokenSource::Static(field) => {
+                let (header, value) = &**field;
+                snapshot::UpstreamToken::Static {
+                    header: header.clone(),
+                    value: value.reveal().clone(),
+                }
+            }
+            TokenSource::Delegated(config) => {
+                let (egress, metrics) = (self.egress, self.metrics);
+                let built = Delegation::build(config, self.tenants, egress, metrics)?;
+                snapshot::UpstreamToken::Delegated(Arc::new(built))
+            }
         })
     }
 
@@ -187,7 +217,7 @@ impl Parts<'_> {
             pool: Arc::clone(pool),
             path: proxy.path.as_ref().map(|path| path.as_str().to_owned()),
             sessions: proxy.sessions,
-            with_token: proxy.upstream_token == UpstreamToken::Caller,
+            token: self.token(&proxy.token)?,
             request_body_limit: proxy.request_body_limit.0,
             response_head_timeout: proxy.response_head_timeout.map(|period| period.0),
             allow: proxy.allow.clone(),

@@ -318,7 +318,7 @@ mod tests {
         assert!(matches!(Sealer::new(&[]), Err(KeyError::None)));
         assert_eq!(
             format!("{:?}", sealer(&[1, 2])),
-            "Sealer(Seal { purpose: Session, keys: 2 })"
+            "Sealer(Seal { purpose: Session, keys: 2, .. })"
         );
     }
 

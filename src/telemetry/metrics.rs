@@ -47,6 +47,10 @@ pub struct Metrics {
     pub token_exchanges: IntCounterVec,
     /// By `aadsts`, with when each was seen last.
     pub provider_errors: ProviderErrors,
+    /// By `purpose` and `outcome`.
+    pub delegations: IntCounterVec,
+    /// By `outcome`.
+    pub group_lookups: IntCounterVec,
     /// By `outcome`.
     pub client_documents: IntCounterVec,
     /// By `outcome`.
@@ -112,6 +116,8 @@ impl Metrics {
                 &names::PROVIDER_ERRORS,
                 &[names::AADSTS],
             )),
+            delegations: counter(r, &names::DELEGATIONS, &[names::PURPOSE, names::OUTCOME]),
+            group_lookups: counter(r, &names::GROUP_LOOKUPS, &[names::OUTCOME]),
             key_set_fetches: counter(r, &names::KEY_SET_FETCHES, &[names::OUTCOME]),
             key_set_fetched: registered(r, IntGauge::with_opts(opts(&names::KEY_SET_FETCHED))),
             token_verdicts: counter(r, &names::TOKEN_VERDICTS, &[names::REASON]),

@@ -24,6 +24,8 @@ pub const UPSTREAM: &str = "upstream";
 pub const BACKEND: &str = "backend";
 /// Why: one of a closed set.
 pub const REASON: &str = "reason";
+/// What for: one of a closed set.
+pub const PURPOSE: &str = "purpose";
 /// How it ended: one of a closed set.
 pub const OUTCOME: &str = "outcome";
 /// The number of an error of Entra's, of those that are explained; `other` for the rest.
@@ -99,6 +101,16 @@ pub const CLIENT_DOCUMENTS: Name = name(
 pub const PROVIDER_ERRORS: Name = name(
     "gateway_provider_errors_total",
     "Errors that Entra ID answered with, by number.",
+);
+/// Tokens asked for by the gateway itself.
+pub const DELEGATIONS: Name = name(
+    "gateway_delegations_total",
+    "Tokens that the gateway asked for itself, for upstreams and for groups, by outcome.",
+);
+/// Groups asked for.
+pub const GROUP_LOOKUPS: Name = name(
+    "gateway_group_lookups_total",
+    "Times a user's groups were asked for because the token did not list them, by outcome.",
 );
 /// Key set fetches.
 pub const KEY_SET_FETCHES: Name = name(

@@ -29,6 +29,8 @@ mod streams;
 #[cfg(test)]
 mod toolhive_api;
 #[cfg(test)]
+mod troubles;
+#[cfg(test)]
 mod upstreams;
 #[cfg(test)]
 mod world;

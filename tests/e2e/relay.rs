@@ -1,5 +1,6 @@
 //! Signing in through the gateway's own callback: the question, the codes, the clients.
 
+pub(crate) mod confidential;
 pub(crate) mod person;
 mod replays;
 

@@ -35,6 +35,7 @@ pub struct Builder {
     settings: Settings,
     client_id: String,
     redirects: Vec<(Platform, String)>,
+    secrets: Vec<String>,
     port: u16,
     down: bool,
 }
@@ -80,6 +81,7 @@ impl Builder {
             },
             client_id: CLIENT_ID.to_owned(),
             redirects: REDIRECTS.map(native).to_vec(),
+            secrets: Vec::new(),
             port: 0,
             down: false,
         }
@@ -110,6 +112,13 @@ impl Builder {
     #[must_use]
     pub fn redirects(mut self, redirects: Vec<(Platform, String)>) -> Self {
         self.redirects = redirects;
+        self
+    }
+
+    /// Gives the gateway's registration a client secret.
+    #[must_use]
+    pub fn secret(mut self, secret: impl Into<String>) -> Self {
+        self.secrets.push(secret.into());
         self
     }
 
@@ -249,6 +258,7 @@ impl Builder {
         let mut app = App::new(&self.client_id, "MCP Gateway")
             .exposes(format!("api://{}", self.client_id), &[API_SCOPE]);
         app.redirects = self.redirects;
+        app.secrets = self.secrets;
         self.directory.apps.push(app);
         let consented = |resource: &str, scopes: Vec<String>| Grant {
             client: self.client_id.clone(),

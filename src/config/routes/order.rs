@@ -35,6 +35,15 @@ pub(super) fn check(reader: &mut Reader<'_>, items: &[Node], list: &Node, sectio
         let help = "end it with `proxy`, `respond`, `redirect` or another step that answers";
         reader.push(Located::at(list.at, section, what).help(help));
     }
+    let opens = named().any(|(_, step)| step.name == "open_grant");
+    let with_secret = named()
+        .find(|(_, step)| step.name == "exchange" && step.settings.find("credentials").is_some());
+    if let (Some((index, _)), false) = (with_secret, opens) {
+        let what =
+            "whoever steals a refresh token elsewhere redeems it here, with the gateway's secret";
+        let help = "put `resolve_client` and `open_grant` before it";
+        reader.problem_help(&format!("{section}[{index}]"), what, help);
+    }
     let mut authenticated = named().filter(|(_, step)| step.name == "authenticate");
     let first = authenticated.next();
     if let Some((index, _)) = authenticated.next() {

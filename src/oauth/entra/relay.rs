@@ -7,8 +7,12 @@ use serde::Deserialize;
 
 use super::{Endpoints, Settings, plain};
 use crate::{
-    oauth::plain::{Route, Setting, Step},
+    oauth::{
+        credentials::CredentialSource,
+        plain::{Route, Setting, Step},
+    },
     origin::Origin,
+    secret::SecretSource,
 };
 
 const CALLBACK: &str = "/oauth2/callback";
@@ -65,6 +69,18 @@ impl Settings {
             .then(|| Step::new("open_grant", [("callback", Self::callback(public).into())]))
     }
 
+    /// The call of the token endpoint. Credentials go with what a relay has opened, and never with
+    /// what a client brought as it is.
+    pub(super) fn exchange(&self, endpoints: &Endpoints) -> Step {
+        let credentials = self.credentials.as_ref().filter(|_| self.is_relayed());
+        Step::new("exchange", [("url", endpoints.token.as_str().into())])
+            .with(
+                "client_id",
+                credentials.map(|_| self.client_id.as_str().into()),
+            )
+            .with("credentials", credentials.map(written))
+    }
+
     /// The name of the step that answers registrations.
     pub(super) fn registrar(&self) -> &'static str {
         if self.is_relayed() {
@@ -81,6 +97,23 @@ impl Settings {
         }
         let route = |path, station| plain(path, vec![relay(station, public, endpoints)]);
         vec![route(CONSENT, "consent"), route(CALLBACK, "callback")]
+    }
+}
+
+fn written(credentials: &CredentialSource) -> Setting {
+    match credentials {
+        CredentialSource::ClientSecret(secret) => Setting::map([("client_secret", source(secret))]),
+        CredentialSource::Certificate { certificate, key } => Setting::map([
+            ("certificate", certificate.display().to_string().into()),
+            ("key", source(key)),
+        ]),
+    }
+}
+
+fn source(secret: &SecretSource) -> Setting {
+    match secret {
+        SecretSource::Env(name) => Setting::map([("env", name.as_str().into())]),
+        SecretSource::File(path) => Setting::map([("file", path.display().to_string().into())]),
     }
 }
 
