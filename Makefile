@@ -10,7 +10,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= /etc/systemd/system
 
-.PHONY: help demo test lint check bench clients build release install prerequisites
+.PHONY: help demo test lint check bench clients fuzz build release install prerequisites
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands
@@ -31,6 +31,10 @@ check: ## Runs all that a change must pass: lint, test, the demo's own check, re
 
 clients: build ## Signs real MCP clients in through the demo; names limit it: make clients ARGS=mcp-remote
 	tests/clients/run $(ARGS)
+
+fuzz: prerequisites ## Fuzzes what reads bytes of clients: make fuzz ARGS='ingress 60'
+	@tools/install-prerequisites.sh c++
+	fuzz/run $(ARGS)
 
 bench: prerequisites ## Runs the benchmarks
 	cargo bench --locked --workspace

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::{Request, request};
+use http::{Request, StatusCode, request};
 use mcp_gateway_filters::{Catalog, Context, Filter, Refusal};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -30,6 +30,8 @@ struct Case {
     settings: &'static str,
     head: request::Parts,
     body: Bytes,
+    /// The status of the answer.
+    status: StatusCode,
     /// The answer of an upstream, where the filter is about that.
     answer: Option<Bytes>,
 }
@@ -41,6 +43,7 @@ impl Case {
             settings,
             head: head("GET", None),
             body: Bytes::new(),
+            status: StatusCode::OK,
             answer: None,
         }
     }
@@ -76,8 +79,15 @@ fn cases() -> Vec<Case> {
         Case::post("strip_form", "params: [resource]", FORM, TOKEN_FORM),
         Case::get(
             "repair_scope",
-            "{ in: query, scopes: [openid, offline_access] }",
+            "{ in: query, scopes: [openid, offline_access], others: drop, \
+             api: { prefix: 22222222-3333-4444-5555-666666666666, scopes: [tools.execute] } }",
         ),
+        Case::get("prompt_policy", "keep: [login, select_account]"),
+        Case::get(
+            "map_resource",
+            "{ in: query, to: 'https://mcp.example.com/api' }",
+        ),
+        Case::get("scope_to_claims", "names: { mfa: '{}', profile: '{}' }"),
         Case::get("set_query", "params: { domain_hint: example.com }"),
         Case::get("rewrite_path", "to: /mcp"),
         Case::get(
@@ -116,6 +126,24 @@ fn cases() -> Vec<Case> {
             answer: Some(token_answer()),
             ..Case::post("swap_token", "scopes: [openid, profile]", FORM, TOKEN_FORM)
         },
+        Case {
+            answer: Some(token_answer()),
+            ..Case::post(
+                "pass_token",
+                "{ audiences: [a1], api: { prefix: a1, scopes: [tools.execute] } }",
+                FORM,
+                TOKEN_FORM,
+            )
+        },
+        Case {
+            status: StatusCode::BAD_REQUEST,
+            answer: Some(Bytes::from_static(
+                br#"{"error":"interaction_required","error_description":"AADSTS50076: Due to a
+configuration change made by your administrator you must use multi-factor authentication.",
+"error_codes":[50076],"timestamp":"2026-01-09 02:02:12Z","claims":"{\"access_token\":{}}"}"#,
+            )),
+            ..Case::post("restart_sign_in", "{}", FORM, TOKEN_FORM)
+        },
     ]
 }
 
@@ -126,10 +154,14 @@ fn token_answer() -> Bytes {
         "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjE3MDAwMDM2MDB9.{}",
         "a".repeat(342)
     );
+    // {"aud":"a1","exp":1700003600}, the same way.
+    let access_token = format!(
+        "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJhMSIsImV4cCI6MTcwMDAwMzYwMH0.{}",
+        "g".repeat(2342)
+    );
     Bytes::from(format!(
         r#"{{"token_type":"Bearer","scope":"email openid profile User.Read","expires_in":4150,
-"ext_expires_in":4150,"access_token":"{}","refresh_token":"{}","id_token":"{id_token}"}}"#,
-        "g".repeat(2400),
+"ext_expires_in":4150,"access_token":"{access_token}","refresh_token":"{}","id_token":"{id_token}"}}"#,
         "r".repeat(1200),
     ))
 }
@@ -181,6 +213,8 @@ fn filters(criterion: &mut Criterion) {
         let Some(Ok(filter)) = built else {
             unreachable!("`{}` is not built from `{}`", case.name, case.settings);
         };
+        let mut answer = answer.clone();
+        answer.status = case.status;
         // What is measured is the work, not a refusal.
         assert_eq!(exchange(&*filter, case, &answer), Ok(()), "{}", case.name);
         group.bench_function(case.name, |bencher| {

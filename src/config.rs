@@ -190,6 +190,7 @@ fn sections(
         upstreams: &upstreams.names,
     };
     let (routes, written): (Vec<_>, Vec<_>) = routes::build(reader, &around).into_iter().unzip();
+    check_metadata(reader, public.as_ref(), &routes);
     let (written_sessions, sessions) = sessions?;
     let written_out = WrittenOut {
         public_url: public.clone()?,
@@ -220,6 +221,32 @@ fn sections(
         access_log: access_log?,
     };
     Some((gateway, written_out))
+}
+
+/// Says so when a challenge leads to metadata of this gateway that no route publishes.
+fn check_metadata(reader: &mut Reader<'_>, public: Option<&Origin>, routes: &[Route]) {
+    let Some(public) = public else { return };
+    let unpublished = routes
+        .iter()
+        .flat_map(|route| &route.steps)
+        .find_map(|step| {
+            let Step::Authenticate(gate) = step else {
+                return None;
+            };
+            let path = gate.resource_metadata.strip_prefix(public.as_str())?;
+            let serves = |route: &Route| match route.prefix() {
+                Some(prefix) => path.starts_with(prefix),
+                None => route.path == path,
+            };
+            (!routes.iter().any(serves)).then_some(&gate.resource_metadata)
+        });
+    if let Some(unpublished) = unpublished {
+        let what = format!(
+            "clients without a token are sent to `{unpublished}`, which no route answers: without `authorization_server` \
+             it takes a route of your own that says where to sign in"
+        );
+        reader.note("identity", what);
+    }
 }
 
 /// Hides the password of a proxy.

@@ -21,8 +21,8 @@ mod provider;
 pub use client_id_metadata::ClientIdMetadata;
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
 pub use entra::{
-    Authority, Authorize, Bearer, Cloud, Endpoints, Guid, IssuerUrl, Settings as Entra, Tenant,
-    errors as aadsts,
+    Api, Authority, Authorize, Bearer, Cloud, Endpoints, Guid, IdentifierUri, IssuerUrl,
+    PromptPolicy, Settings as Entra, StepUp, Tenant, errors as aadsts,
 };
 pub use groups::{GroupSettings, Overage};
 pub use metadata::{Metadata, Protected, resource_metadata};

@@ -12,6 +12,8 @@ mod call;
 mod exchange;
 mod failure;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hint;
 mod jsonrpc;
 mod leg;
@@ -30,7 +32,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::StatusCode;
-use mcp_gateway_filters::{Filter, Response, Verdict};
+use mcp_gateway_filters::{Filter, RefusedByRedirect, Response, Verdict};
 use pingora_core::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
     protocols::http::{ServerSession, v2::server::H2Options},
@@ -186,7 +188,11 @@ impl Proxy {
             match step {
                 Step::Filter { name, filter } => {
                     if let Some(reply) = apply(&**filter, session, call, &route).await? {
-                        if reply.status().is_client_error() || reply.status().is_server_error() {
+                        let status = reply.status();
+                        if status.is_client_error()
+                            || status.is_server_error()
+                            || reply.extensions().get::<RefusedByRedirect>().is_some()
+                        {
                             call.refused(name);
                         }
                         return answer::reply(session, call, reply).await;

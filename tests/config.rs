@@ -12,6 +12,7 @@ use mcp_gateway_filters::{Catalog, Problem};
 use proptest::prelude::*;
 
 const SHIPPED: &str = include_str!("../gateway.yaml");
+const API: &str = "22222222-86f1-41af-91ab-2d7cd011db47";
 const ID: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
 
 /// Reads a configuration in which the variables of the shipped one are set.
@@ -79,6 +80,43 @@ fn an_mcp_route_authenticates_before_it_proxies() {
 }
 
 #[test]
+fn metadata_that_nobody_publishes_is_worth_a_note() {
+    let check = |route: &str, expect: bool| {
+        let text = format!(
+            "public_url: https://mcp.example.com
+listeners: [{{ address: '127.0.0.1:8080' }}]
+sessions: {{ state_directory: /tmp }}
+identity:
+  issuer: https://id.example.com
+  audiences: [a]
+  tenant: t
+  jwks_uri: https://id.example.com/keys
+  scopes: [openid]
+upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
+routes:
+  - {{ path: /mcp, mcp: {{ upstream: github }} }}
+{route}"
+        );
+        let notes = read(&text).unwrap().notes.to_string();
+        let note = "are sent to `https://mcp.example.com/.well-known/oauth-protected-resource/mcp`";
+        assert_eq!(notes.contains(note), expect, "{route}: {notes}");
+    };
+    check("", true);
+    let respond = "filters: [{ respond: { status: 200 } }]";
+    let path = "/.well-known/oauth-protected-resource";
+    check(&format!("  - {{ path: {path}/mcp, {respond} }}"), false);
+    check(&format!("  - {{ path: {path}/*, {respond} }}"), false);
+    check(&format!("  - {{ path: {path}, {respond} }}"), true);
+    assert!(
+        !read(SHIPPED)
+            .unwrap()
+            .notes
+            .to_string()
+            .contains("are sent to")
+    );
+}
+
+#[test]
 fn the_management_api_is_off_in_the_shipped_configuration() {
     let Loaded { gateway, .. } = read(SHIPPED).unwrap();
     assert!(gateway.routes.iter().all(|route| route.prefix().is_none()));
@@ -93,10 +131,56 @@ fn written_out(text: &str) -> String {
 fn what_is_written_out_reads_back_as_the_same() {
     let api =
         "toolhive_api: { upstream: github, groups: [g], allow: [GET /api/v1beta/workloads/*] }";
-    for text in [SHIPPED.to_owned(), format!("{SHIPPED}\n{api}")] {
+    let with_bearer = |bearer: &str| {
+        let settings = format!(
+            "bearer: {bearer}\n    api: {{ application: {API}, identifier_uri: 'https://mcp.example.com/mcp', \
+             scopes: [tools.execute] }}\n    prompt: {{ keep: [login, none] }}\n    step_up: {{ mfa: '{{\"a\":1}}' }}"
+        );
+        SHIPPED.replace("bearer: id_token", &settings)
+    };
+    for text in [
+        SHIPPED.to_owned(),
+        format!("{SHIPPED}\n{api}"),
+        with_bearer("id_token"),
+        with_bearer("access_token"),
+        with_bearer("native"),
+    ] {
         let first = written_out(&text);
         assert_eq!(written_out(&first), first);
     }
+}
+
+#[test]
+fn a_bearer_that_lacks_its_api_is_one_problem_with_the_way_to_it() {
+    let problems = read(&SHIPPED.replace("bearer: id_token", "bearer: access_token"));
+    let shown = problems.unwrap_err().to_string();
+    assert_eq!(shown.matches("gateway.yaml:").count(), 1, "{shown}");
+    assert!(
+        shown.contains("authorization_server.entra.bearer: bearer `access_token` needs an `api`"),
+        "{shown}"
+    );
+    for step in [
+        "requestedAccessTokenVersion",
+        "Expose an API",
+        "admin consent",
+    ] {
+        assert!(shown.contains(step), "{shown}");
+    }
+}
+
+#[test]
+fn the_audience_of_tokens_follows_the_bearer() {
+    let api =
+        format!("bearer: access_token\n    api: {{ application: {API}, scopes: [tools.execute] }}");
+    let Loaded { gateway, notes, .. } = read(&SHIPPED.replace("bearer: id_token", &api)).unwrap();
+    let identity = gateway.identity.unwrap();
+    assert_eq!(identity.audiences, [API]);
+    assert_eq!(identity.scopes, ["tools.execute"]);
+    let shown = notes.to_string();
+    assert!(
+        shown.contains(&format!("App ID URI `api://{API}`")),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -131,6 +215,30 @@ routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
 }
 
 #[test]
+fn documents_behind_a_proxy_need_hosts_that_are_listed() {
+    let noted = |documents: &str| {
+        let text = format!(
+            "public_url: https://mcp.example.com
+listeners: [{{ address: 127.0.0.1:8080 }}]
+egress: {{ https_proxy: 'http://proxy.example.com:3128' }}
+authorization_server: {{ google: {{ client_id: c, client_id_metadata: {documents} }} }}
+upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
+routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
+"
+        );
+        let first = written_out(&text);
+        assert_eq!(written_out(&first), first);
+        let notes = read(&text).unwrap().notes;
+        let path = "authorization_server.google.client_id_metadata";
+        notes.list().iter().any(|note| note.path == path)
+    };
+    assert!(noted("true"));
+    assert!(noted("{ networks: [10.0.0.0/8] }"));
+    assert!(!noted("{ hosts: [claude.ai] }"));
+    assert!(!noted("false"));
+}
+
+#[test]
 fn every_short_form_is_written_out() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
     let text = "public_url: https://mcp.example.com
@@ -153,30 +261,6 @@ routes:
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!("written-out", written_out(text)));
-}
-
-#[test]
-fn documents_behind_a_proxy_need_hosts_that_are_listed() {
-    let noted = |documents: &str| {
-        let text = format!(
-            "public_url: https://mcp.example.com
-listeners: [{{ address: 127.0.0.1:8080 }}]
-egress: {{ https_proxy: 'http://proxy.example.com:3128' }}
-authorization_server: {{ google: {{ client_id: c, client_id_metadata: {documents} }} }}
-upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
-routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
-"
-        );
-        let first = written_out(&text);
-        assert_eq!(written_out(&first), first);
-        let notes = read(&text).unwrap().notes;
-        let path = "authorization_server.google.client_id_metadata";
-        notes.list().iter().any(|note| note.path == path)
-    };
-    assert!(noted("true"));
-    assert!(noted("{ networks: [10.0.0.0/8] }"));
-    assert!(!noted("{ hosts: [claude.ai] }"));
-    assert!(!noted("false"));
 }
 
 #[test]

@@ -4,8 +4,10 @@
 # Installs make, cmake and a C compiler with apt-get, dnf, microdnf or yum, as root or through sudo,
 # and only those that are missing. When nothing is missing it takes a few milliseconds and prints
 # nothing. Rust is checked, never installed: a toolchain in somebody's home is theirs to choose.
+# With `c++` as its argument it makes sure of a C++ compiler, too, which fuzzing needs.
 set -eu
 
+WANTED=${1:-}
 MINIMUM_RUST=1.89
 # zlib-ng, which Pingora compresses with, is configured by cmake.
 MINIMUM_CMAKE=3.14
@@ -44,6 +46,12 @@ compiles_c() {
         cc -x c -o /dev/null - >/dev/null 2>&1
 }
 
+compiles_cxx() {
+    has c++ || return 1
+    printf '#include <vector>\nint main() { return std::vector<int>().size(); }\n' |
+        c++ -x c++ -o /dev/null - >/dev/null 2>&1
+}
+
 has_cmake() {
     has cmake && at_least "$(cmake --version | sed -n '1s/^cmake version //p')" "$MINIMUM_CMAKE"
 }
@@ -53,6 +61,7 @@ missing() {
     has make || echo make
     has_cmake || echo cmake
     compiles_c || echo c-compiler
+    [ "$WANTED" != c++ ] || compiles_cxx || echo c++-compiler
 }
 
 # Runs a command as root.
@@ -94,6 +103,8 @@ install_missing() {
         case $manager-$what in
         apt-get-c-compiler) packages="$packages gcc libc6-dev" ;;
         *-c-compiler) packages="$packages gcc glibc-devel" ;;
+        apt-get-c++-compiler) packages="$packages g++" ;;
+        *-c++-compiler) packages="$packages gcc-c++" ;;
         *) packages="$packages $what" ;;
         esac
     done

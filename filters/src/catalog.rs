@@ -5,10 +5,12 @@ use std::fmt;
 use crate::{
     Filter, Problem, authorization_server::AuthorizationServerConfig,
     check_authorize::CheckAuthorizeConfig, check_token_request::CheckTokenRequestConfig,
-    cors::CorsConfig, form_to_query::FormToQueryConfig,
+    cors::CorsConfig, form_to_query::FormToQueryConfig, map_resource::MapResourceConfig,
+    pass_token::PassTokenConfig, prompt_policy::PromptPolicyConfig,
     protected_resource::ProtectedResourceConfig, redirect::RedirectConfig, reference,
     register_client::RegisterClientConfig, remove_headers::RemoveHeadersConfig,
-    repair_scope::RepairScopeConfig, respond::RespondConfig, rewrite_path::RewritePathConfig,
+    repair_scope::RepairScopeConfig, respond::RespondConfig, restart_sign_in::RestartSignInConfig,
+    rewrite_path::RewritePathConfig, scope_to_claims::ScopeToClaimsConfig,
     set_headers::SetHeadersConfig, set_query::SetQueryConfig, strip_form::StripFormConfig,
     strip_query::StripQueryConfig, swap_token::SwapTokenConfig,
 };
@@ -117,6 +119,9 @@ impl Catalog {
                 Entry::of::<StripQueryConfig>(),
                 Entry::of::<StripFormConfig>(),
                 Entry::of::<RepairScopeConfig>(),
+                Entry::of::<PromptPolicyConfig>(),
+                Entry::of::<MapResourceConfig>(),
+                Entry::of::<ScopeToClaimsConfig>(),
                 Entry::of::<SetQueryConfig>(),
                 Entry::of::<RewritePathConfig>(),
                 Entry::of::<SetHeadersConfig>(),
@@ -131,6 +136,8 @@ impl Catalog {
                 Entry::of::<CheckAuthorizeConfig>(),
                 Entry::of::<CheckTokenRequestConfig>(),
                 Entry::of::<SwapTokenConfig>(),
+                Entry::of::<PassTokenConfig>(),
+                Entry::of::<RestartSignInConfig>(),
             ],
         }
     }

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Context, Filter, FilterConfig, Problem, Refusal, Response, Verdict,
+    Context, Filter, FilterConfig, Problem, Refusal, RefusedByRedirect, Response, Verdict,
     page::Page,
     pairs::{self, Fault, pairs},
     redirect,
@@ -134,7 +134,9 @@ impl Filter for CheckAuthorize {
             answer.push('&');
             answer.push_str(&pairs::encode("iss", issuer));
         }
-        redirect::to(status, redirect_uri, &answer).map(Verdict::Respond)
+        let mut reply = redirect::to(status, redirect_uri, &answer)?;
+        reply.extensions_mut().insert(RefusedByRedirect);
+        Ok(Verdict::Respond(reply))
     }
 }
 

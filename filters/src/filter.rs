@@ -23,6 +23,12 @@ pub struct Context<'a> {
 /// An answer made from memory.
 pub type Response = http::Response<Bytes>;
 
+/// Stands among the extensions of a [`Response`] that refuses although its status does not say so:
+/// an OAuth error that goes back by a redirect (RFC 6749 §4.1.2.1). It is counted like every other
+/// refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedByRedirect;
+
 /// One change to a message head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderEdit {

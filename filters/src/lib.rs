@@ -16,10 +16,13 @@ mod filter;
 mod form;
 mod form_to_query;
 mod identity;
+mod map_resource;
 mod page;
 pub mod pairs;
+mod pass_token;
 mod place;
 mod problem;
+mod prompt_policy;
 mod protected_resource;
 mod redirect;
 mod redirect_uri;
@@ -29,7 +32,9 @@ mod remove_headers;
 mod repair_scope;
 mod reply;
 mod respond;
+mod restart_sign_in;
 mod rewrite_path;
+mod scope_to_claims;
 mod set_headers;
 mod set_query;
 mod settings;
@@ -38,14 +43,16 @@ mod strip_query;
 mod swap_token;
 #[cfg(test)]
 mod testing;
+mod token_answer;
 
 pub use catalog::{BuildError, Catalog, Entry, FilterConfig};
 pub use filter::{
-    BodyPlan, Context, Edits, Filter, HeaderEdit, Refusal, Response, ResponseEdits, Transform,
-    Verdict,
+    BodyPlan, Context, Edits, Filter, HeaderEdit, Refusal, RefusedByRedirect, Response,
+    ResponseEdits, Transform, Verdict,
 };
 pub use identity::{Groups, Identity};
 pub use page::{Page, STYLE, STYLE_HASH, escape};
 pub use problem::Problem;
 pub use redirect::to as redirect_to;
 pub use redirect_uri::{Preset, RedirectUris, is_loopback};
+pub use scope_to_claims::claims_scope;

@@ -16,28 +16,15 @@
 //! - swap_token: { scopes: [openid, profile, email, offline_access] }
 //! ```
 
-use std::{collections::BTreeSet, fmt};
-
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header, request, response};
+use http::{request, response};
 use schemars::JsonSchema;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 
 use crate::{
-    BodyPlan, Context, Filter, FilterConfig, HeaderEdit, Problem, Refusal, ResponseEdits, reply,
-    settings,
+    Context, Filter, FilterConfig, Problem, Refusal, ResponseEdits, settings,
+    token_answer::{self, Jwt, Members},
 };
-
-/// The largest token answer that is read, in bytes.
-const LIMIT: usize = 1024 * 1024;
-/// How long before its end a token is given out as expired, in seconds: clients renew it before
-/// the gateway, which grants no leeway, refuses it.
-const MARGIN: u64 = 60;
 
 /// Settings of `swap_token`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -73,38 +60,7 @@ impl Filter for SwapToken {
         request: &request::Parts,
         head: &response::Parts,
     ) -> Result<ResponseEdits, Refusal> {
-        let mut edits = ResponseEdits::default();
-        let dropped = head.headers.keys().filter(|name| is_of_provider(name));
-        edits
-            .headers
-            .extend(dropped.cloned().map(HeaderEdit::Remove));
-        edits
-            .headers
-            .push(HeaderEdit::Set(header::CACHE_CONTROL, reply::NO_STORE));
-        edits.headers.push(HeaderEdit::Set(
-            header::PRAGMA,
-            HeaderValue::from_static("no-cache"),
-        ));
-        if request.method == Method::OPTIONS {
-            return Ok(edits);
-        }
-        if head.status.is_redirection() || head.status.is_informational() {
-            return Err(Refusal::bad_gateway(
-                "the identity provider answered with a redirect where a token was expected",
-            ));
-        }
-        if head.status.is_success() {
-            let coded = head.headers.get_all(header::CONTENT_ENCODING).iter();
-            if !reply::is_json(&head.headers)
-                || coded.into_iter().any(|coding| coding != "identity")
-            {
-                return Err(Refusal::bad_gateway(
-                    "the identity provider did not answer with plain JSON",
-                ));
-            }
-            edits.body = BodyPlan::Gather { limit: LIMIT };
-        }
-        Ok(edits)
+        token_answer::head(request, head)
     }
 
     fn response_body(
@@ -122,87 +78,28 @@ impl Filter for SwapToken {
     }
 }
 
-/// Says whether a header speaks of the provider, or for its host: on the gateway's own host a
-/// `Strict-Transport-Security` or `Alt-Svc` of the provider would be a policy that nobody chose.
-fn is_of_provider(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    matches!(
-        name,
-        "alt-svc"
-            | "clear-site-data"
-            | "nel"
-            | "p3p"
-            | "report-to"
-            | "reporting-endpoints"
-            | "set-cookie"
-            | "strict-transport-security"
-    ) || name.starts_with("access-control-")
-        || name.starts_with("x-ms-")
-}
-
 impl SwapToken {
     fn swap(&self, now: u64, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let text = std::str::from_utf8(body).map_err(|_| not_an_object())?;
-        let members: Members<'_> = serde_json::from_str(text).map_err(|_| not_an_object())?;
-
+        let members = Members::read(body)?;
         let id_token = members.text("id_token")?.ok_or_else(no_id_token)?;
-        let lifetime = expiry(&id_token)?
-            .checked_sub(now.saturating_add(MARGIN))
-            .filter(|left| *left > 0)
-            .ok_or_else(|| {
-                Refusal::bad_gateway(
-                    "the id token that the identity provider gave out has expired: the clocks may \
-                     differ",
-                )
-            })?;
-        match members.text("token_type")? {
-            Some(kind) if kind.eq_ignore_ascii_case("bearer") => {}
-            _ => {
-                return Err(Refusal::bad_gateway(
-                    "the identity provider did not give out a bearer token",
-                ));
-            }
-        }
-        if members.text("access_token")?.is_none() {
-            return Err(Refusal::bad_gateway(
-                "the identity provider gave out no access token",
-            ));
-        }
+        let lifetime = token_answer::lifetime(expiry(&id_token)?, now).ok_or_else(|| {
+            Refusal::bad_gateway(
+                "the id token that the identity provider gave out has expired: the clocks may \
+                 differ",
+            )
+        })?;
+        members.bearer()?;
 
         // An accepted id token holds nothing that JSON escapes.
-        let mut splices = vec![
-            members.splice(text, "access_token", format!("\"{id_token}\"")),
-            members.splice(text, "expires_in", lifetime.to_string()),
-            members.splice(text, "ext_expires_in", lifetime.to_string()),
+        let mut changes = vec![
+            ("access_token", format!("\"{id_token}\"")),
+            ("expires_in", lifetime.to_string()),
+            ("ext_expires_in", lifetime.to_string()),
         ];
         if let Some(scope) = members.text("scope")? {
-            let scope = serde_json::to_string(&self.published(&scope));
-            let scope = scope.map_err(|_| not_an_object())?;
-            splices.push(members.splice(text, "scope", scope));
+            changes.push(("scope", token_answer::quoted(&self.published(&scope))?));
         }
-        let mut splices: Vec<Splice> = splices.into_iter().flatten().collect();
-        splices.sort_by_key(|splice| splice.at);
-
-        let mut swapped = String::with_capacity(text.len());
-        let mut copied = 0;
-        for Splice { at, length, new } in splices {
-            swapped.push_str(text.get(copied..at).unwrap_or_default());
-            swapped.push_str(&new);
-            copied = at + length;
-        }
-        let rest = text.get(copied..).unwrap_or_default();
-        if members.find("expires_in").is_some() {
-            swapped.push_str(rest);
-        } else {
-            // The object has members, so the new one follows another.
-            let end = rest.rfind('}').unwrap_or_default();
-            let (before, after) = rest.split_at_checked(end).ok_or_else(not_an_object)?;
-            swapped.push_str(before);
-            swapped.push_str(",\"expires_in\":");
-            swapped.push_str(&lifetime.to_string());
-            swapped.push_str(after);
-        }
-        Ok(swapped.into_bytes())
+        members.with(&changes, "expires_in")
     }
 
     /// Returns the published ones of the granted scopes, in their order.
@@ -222,27 +119,11 @@ fn expiry(token: &str) -> Result<u64, Refusal> {
     struct Payload {
         exp: u64,
     }
-    let unreadable = || Refusal::bad_gateway("the id token of the identity provider is not a JWT");
-    let segment = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    let parts: Vec<&str> = token.split('.').collect();
-    let [header, payload, signature] = parts.as_slice() else {
-        return Err(unreadable());
-    };
-    if ![header, payload, signature]
-        .into_iter()
-        .all(|part| segment(part))
-    {
-        return Err(unreadable());
-    }
-    let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| unreadable())?;
-    if payload.trim_ascii_start().first() != Some(&b'{') {
-        return Err(unreadable());
-    }
+    let payload = Jwt::parse(token)
+        .and_then(|jwt| jwt.payload())
+        .ok_or_else(|| {
+            Refusal::bad_gateway("the id token of the identity provider is not a JWT")
+        })?;
     serde_json::from_slice(&payload)
         .map(|payload: Payload| payload.exp)
         .map_err(|_| {
@@ -258,89 +139,15 @@ fn no_id_token() -> Refusal {
     )
 }
 
-fn not_an_object() -> Refusal {
-    Refusal::bad_gateway(
-        "the identity provider did not answer with one JSON object of distinct members",
-    )
-}
-
-/// A piece of text to put in the place of another.
-#[derive(Debug)]
-struct Splice {
-    at: usize,
-    length: usize,
-    new: String,
-}
-
-/// The members of a JSON object in order, their values as they are written.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'a> Members<'a> {
-    fn find(&self, name: &str) -> Option<&'a RawValue> {
-        let (_, value) = self.0.iter().find(|(found, _)| found == name)?;
-        Some(value)
-    }
-
-    /// Returns a member that must be a string if it is there and not null.
-    fn text(&self, name: &str) -> Result<Option<String>, Refusal> {
-        let Some(value) = self.find(name) else {
-            return Ok(None);
-        };
-        serde_json::from_str(value.get()).map_err(|_| {
-            Refusal::bad_gateway(format!(
-                "the member `{name}` of the identity provider's answer is not a string"
-            ))
-        })
-    }
-
-    /// Plans to write `new` where the value of a member stands in `text`.
-    fn splice(&self, text: &str, name: &str, new: String) -> Option<Splice> {
-        let value = self.find(name)?.get();
-        // The value is borrowed from the text, so its distance from the beginning is its place.
-        let at = (value.as_ptr().addr()).checked_sub(text.as_ptr().addr())?;
-        Some(Splice {
-            at,
-            length: value.len(),
-            new,
-        })
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Vec<(String, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of distinct members")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                let mut seen = BTreeSet::new();
-                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    if !seen.insert(name.clone()) {
-                        return Err(serde::de::Error::custom("a member is given twice"));
-                    }
-                    members.push((name, value));
-                }
-                Ok(members)
-            }
-        }
-
-        deserializer.deserialize_map(MembersVisitor).map(Members)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use http::StatusCode;
     use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
+    use crate::BodyPlan;
     use crate::testing::{
         NOW, build, cx, form_request, is_gathered, refusal, request, response, response_edits, show,
     };

@@ -40,7 +40,10 @@ pub(super) fn run(file: &Path, env: Environment<'_>, catalog: &Catalog) -> ExitC
     };
     let machine = Machine::read();
     for note in machine.notes(&gateway.limits) {
-        warn!(help = note.help.as_deref().unwrap_or_default(); "{}: {}", note.at, note.what);
+        let help = note
+            .help
+            .map_or_else(String::new, |help| format!(": {help}"));
+        warn!("{}: {}{help}", note.at, note.what);
     }
     info!(
         connections = machine.connections(&gateway.limits),

@@ -216,7 +216,7 @@ fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identi
     Some(Identity {
         issuer: endpoints.issuer,
         v1_issuer: entra.v1_tokens.then_some(endpoints.v1_issuer),
-        audiences: vec![entra.client_id.as_str().to_owned()],
+        audiences: entra.audiences(),
         audience_claim: oidc::AUDIENCE.to_owned(),
         claims: BTreeMap::new(),
         tenant,
@@ -228,7 +228,8 @@ fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identi
 }
 
 fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
-    for problem in entra.authority_problems() {
+    let problems = entra.authority_problems();
+    for problem in problems.into_iter().chain(entra.bearer_problems()) {
         let at = format!("{ENTRA}.{}", problem.at);
         match problem.help {
             Some(help) => reader.problem_help(&at, problem.what, help),
@@ -237,13 +238,13 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
             }
         }
     }
-    if !entra.scopes.iter().any(|scope| scope == "openid") {
-        let what = "expected `openid` among the scopes: without it Entra gives no id token";
-        reader.problem(&format!("{ENTRA}.scopes"), what);
-    }
-    if !entra.strip.iter().any(|param| param == "resource") {
-        let what = "`resource` reaches Entra, which answers AADSTS9010010 to most clients";
-        reader.note(&format!("{ENTRA}.strip"), what);
+    for (at, what) in entra.bearer_notes() {
+        let at = if at.is_empty() {
+            ENTRA.to_owned()
+        } else {
+            format!("{ENTRA}.{at}")
+        };
+        reader.note(&at, what);
     }
     match (entra.is_relayed(), &entra.credentials) {
         (false, Some(_)) if entra.groups.is_none() && !names(reader.root, "on_behalf_of") => {
@@ -267,9 +268,6 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
         // The gateway's own calls use them, and clients' never do.
         (false, _) => {}
     }
-    let what = "clients get the id token as their bearer: one app registration is enough, and the token says \
-                who signed in to this application, not what the caller may do";
-    reader.note(ENTRA, what);
 }
 
 /// Says whether a key of this name stands anywhere below a node.

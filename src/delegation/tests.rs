@@ -262,14 +262,14 @@ async fn a_refusal_stands_for_a_moment() {
     assert_eq!(counted.get(), 1);
 }
 
-fn check(status: u16, body: &Value, expect: Result<u64, Declined>) {
+fn check(status: u16, body: &Value, expect: &Result<u64, Declined>) {
     let answer = Response::builder()
         .status(status)
         .header("retry-after", "7")
         .body(Bytes::from(body.to_string()))
         .unwrap();
     let found = endpoint::judge(&answer).map(|granted| granted.expires_in);
-    assert_eq!(found, expect, "{status} {body}");
+    assert_eq!(found, *expect, "{status} {body}");
 }
 
 const fn refused(error: &'static str, code: u32) -> Result<u64, Declined> {
@@ -278,9 +278,13 @@ const fn refused(error: &'static str, code: u32) -> Result<u64, Declined> {
 
 #[test]
 fn a_token_comes_with_its_life() {
-    check(200, &json!({"access_token": "t", "expires_in": 9}), Ok(9));
-    check(200, &json!({"access_token": "t", "expires_in": "9"}), Ok(9));
-    check(200, &json!({"access_token": "t"}), Ok(60));
+    check(200, &json!({"access_token": "t", "expires_in": 9}), &Ok(9));
+    check(
+        200,
+        &json!({"access_token": "t", "expires_in": "9"}),
+        &Ok(9),
+    );
+    check(200, &json!({"access_token": "t"}), &Ok(60));
 }
 
 #[test]
@@ -296,9 +300,13 @@ fn what_is_no_token_is_not_passed_on() {
         json!({"access_token": "t", "expires_in": -1}),
         json!({"access_token": "t", "expires_in": "soon"}),
     ] {
-        check(200, &body, Err(Declined::Malformed));
+        check(200, &body, &Err(Declined::Malformed));
     }
-    check(302, &json!({"access_token": "t"}), Err(Declined::Malformed));
+    check(
+        302,
+        &json!({"access_token": "t"}),
+        &Err(Declined::Malformed),
+    );
 }
 
 #[test]
@@ -308,33 +316,33 @@ fn a_refusal_says_who_can_mend_it() {
         Err(Declined::Interaction { claims })
     };
     let needed = json!({"error": "interaction_required", "error_codes": [50_076], "claims": "{}"});
-    check(400, &needed, interaction(Some("{}")));
+    check(400, &needed, &interaction(Some("{}")));
     check(
         400,
         &json!({"error": "interaction_required"}),
-        interaction(None),
+        &interaction(None),
     );
     check(
         400,
         &json!({"error": "invalid_grant", "claims": "{}"}),
-        interaction(Some("{}")),
+        &interaction(Some("{}")),
     );
     let long = json!({"error": "interaction_required", "claims": "x".repeat(4097)});
-    check(400, &long, interaction(None));
+    check(400, &long, &interaction(None));
     for code in [50_173, 700_082, 500_133] {
         let ended = json!({"error": "invalid_grant", "error_codes": [code]});
-        check(400, &ended, Err(Declined::SignIn));
+        check(400, &ended, &Err(Declined::SignIn));
     }
     let consent = json!({"error": "invalid_grant", "error_codes": [65_001]});
-    check(400, &consent, refused("consent_required", 65_001));
+    check(400, &consent, &refused("consent_required", 65_001));
     let audience = json!({"error": "invalid_grant", "error_codes": [500_131]});
-    check(400, &audience, refused("invalid_grant", 500_131));
+    check(400, &audience, &refused("invalid_grant", 500_131));
     let secret = json!({"error": "invalid_client", "error_codes": [7_000_215]});
-    check(401, &secret, refused("invalid_client", 7_000_215));
+    check(401, &secret, &refused("invalid_client", 7_000_215));
     check(
         400,
         &json!({"error": "as the server likes"}),
-        refused("other_error", 0),
+        &refused("other_error", 0),
     );
 }
 
@@ -346,7 +354,7 @@ fn a_server_that_cannot_answer_is_asked_again_later() {
             retry_after: 7,
         })
     };
-    check(429, &json!({}), later("throttled"));
-    check(503, &json!({}), later("server_error"));
-    check(500, &json!({}), later("server_error"));
+    check(429, &json!({}), &later("throttled"));
+    check(503, &json!({}), &later("server_error"));
+    check(500, &json!({}), &later("server_error"));
 }

@@ -200,13 +200,19 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         })
         .to_string();
         let answer = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}Connection: close\r\n\r\n{body}",
+            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}Connection: close\r\n\r\n{content}",
             refused.status.as_str(),
             refused.status.canonical_reason().unwrap_or_default(),
             body.len(),
             refused
                 .retry_after()
                 .map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n")),
+            // RFC 9110 §9.3.2: a client that asked for the head alone takes more for another answer.
+            content = if wire.ahead().starts_with(b"HEAD ") {
+                ""
+            } else {
+                &body
+            },
         );
         let write = async {
             wire.write_all(answer.as_bytes()).await?;

@@ -5,10 +5,11 @@
 //! of these is cured by a filter; this file only says which filters stand where.
 
 mod authority;
+mod bearer;
 pub mod errors;
 mod relay;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 use super::{
     client_id_metadata::ClientIdMetadata,
@@ -20,6 +21,7 @@ use super::{
 use crate::origin::Origin;
 
 pub use authority::{Authority, Cloud, Endpoints, Guid, IssuerUrl, Tenant};
+pub use bearer::{Api, Bearer, IdentifierUri, PromptPolicy, StepUp};
 pub use relay::Authorize;
 
 /// An application of a tenant, as written in `gateway.yaml`.
@@ -36,6 +38,9 @@ pub struct Settings {
     /// What clients get as their access token.
     #[serde(default)]
     pub bearer: Bearer,
+    /// The API that access tokens are for; `bearer: id_token` needs none.
+    #[serde(default)]
+    pub api: Option<Api>,
     /// Microsoft's cloud that the tenant is in.
     #[serde(default)]
     pub cloud: Option<Cloud>,
@@ -58,46 +63,40 @@ pub struct Settings {
     /// Whom to ask for groups that a token does not list.
     #[serde(default)]
     pub groups: Option<GroupSettings>,
-    /// Every scope that clients may ask for, and the default for those that ask for none.
-    #[serde(default = "scopes")]
-    pub scopes: Vec<String>,
+    /// Every scope that clients may ask for, beside those of `api`, and the default for those that
+    /// ask for none.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
+    /// What of `prompt` reaches Entra; as `strip` says when it is missing.
+    #[serde(default)]
+    pub prompt: Option<PromptPolicy>,
+    /// Scopes that stand for claims, which clients ask for when a policy demands more.
+    #[serde(default)]
+    pub step_up: StepUp,
     /// Whether a client may be known by the document that its id is the URL of.
     #[serde(default)]
     pub client_id_metadata: ClientIdMetadata,
     /// Where clients may be sent back to; the presets and loopback when it is missing.
     #[serde(default)]
     pub redirect_uris: Option<Setting>,
-    /// Parameters that never reach Entra.
-    #[serde(default = "strip")]
-    pub strip: Vec<String>,
-}
-
-fn scopes() -> Vec<String> {
-    ["openid", "profile", "email", "offline_access"]
-        .map(str::to_owned)
-        .into()
-}
-
-fn strip() -> Vec<String> {
-    ["resource", "prompt"].map(str::to_owned).into()
+    /// Parameters that never reach Entra; `prompt`, and unless the bearer is native `resource`, when
+    /// it is missing.
+    #[serde(default)]
+    pub strip: Option<Vec<String>>,
 }
 
 impl Settings {
-    /// Returns what a challenge asks for.
-    #[must_use]
-    pub fn challenge_scopes(&self) -> Vec<String> {
-        let asked = |scope: &&String| *scope != "offline_access";
-        self.scopes.iter().filter(asked).cloned().collect()
-    }
-
     /// Writes every route that clients need to sign in.
     #[must_use]
     pub fn routes(&self, public: &Origin, protected: &[Protected]) -> Vec<Route> {
         let endpoints = self.endpoints();
+        let scopes = self.published_scopes();
+        let step_up: Vec<String> = self.step_up.keys().cloned().collect();
         let metadata = Metadata {
             public,
             jwks_uri: &endpoints.jwks,
-            scopes: &self.scopes,
+            scopes: &scopes,
+            step_up: &step_up,
             names_issuer: self.is_relayed(),
             client_id_metadata: self.client_id_metadata.is_on(),
         };
@@ -123,12 +122,9 @@ impl Settings {
         .with("issuer", self.issuer_of_errors(public));
         let mut steps = vec![Step::new("form_to_query", [])];
         steps.extend(self.resolve_client("query"));
-        steps.extend([
-            check,
-            Step::new("strip_query", [("params", Setting::list(&self.strip))]),
-            self.repair_scope("query"),
-            self.leave(public, endpoints),
-        ]);
+        steps.push(check);
+        steps.extend(self.authorization_steps());
+        steps.push(self.leave(public, endpoints));
         plain(path, steps)
     }
 
@@ -140,17 +136,14 @@ impl Settings {
             [("client_id", self.client_id.as_str().into())],
         ));
         steps.extend(self.open_grant(public));
-        steps.extend([
-            Step::new("strip_form", [("params", Setting::list(&self.strip))]),
-            self.repair_scope("form"),
-            // Entra answers AADSTS9002326 to a public client that comes with an `Origin`.
-            Step::new(
-                "remove_headers",
-                [("request", Setting::list(["origin", "cookie"]))],
-            ),
-            Step::new("swap_token", [("scopes", Setting::list(&self.scopes))]),
-            self.exchange(endpoints),
-        ]);
+        steps.extend(self.token_request_steps());
+        // Entra answers AADSTS9002326 to a public client that comes with an `Origin`.
+        steps.push(Step::new(
+            "remove_headers",
+            [("request", Setting::list(["origin", "cookie"]))],
+        ));
+        steps.extend(self.token_answer_steps());
+        steps.push(self.exchange(endpoints));
         plain(path, steps)
     }
 
@@ -162,19 +155,6 @@ impl Settings {
         .with("redirect_uris", self.redirect_uris.clone());
         plain("/register", vec![any_origin(&["POST"]), register])
     }
-
-    /// Without `openid` there is no id token to hand out, without `offline_access` no refresh.
-    fn repair_scope(&self, place: &str) -> Step {
-        let needed = |scope: &&String| matches!(scope.as_str(), "openid" | "offline_access");
-        Step::new(
-            "repair_scope",
-            [
-                ("in", place.into()),
-                ("scopes", Setting::list(self.scopes.iter().filter(needed))),
-                ("default", Setting::list(&self.scopes)),
-            ],
-        )
-    }
 }
 
 fn plain(path: &str, filters: Vec<Step>) -> Route {
@@ -182,29 +162,6 @@ fn plain(path: &str, filters: Vec<Step>) -> Route {
         path: path.to_owned(),
         methods: vec![],
         filters,
-    }
-}
-
-/// What clients get as their access token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bearer {
-    /// The id token. Its audience is the application, and one app registration is enough; what it
-    /// was made for is to tell the application who signed in, not to open an API.
-    #[default]
-    IdToken,
-}
-
-impl<'de> Deserialize<'de> for Bearer {
-    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
-        match String::deserialize(de)?.as_str() {
-            "id_token" => Ok(Self::IdToken),
-            "access_token" => Err(de::Error::custom(
-                "bearer `access_token` is not available yet, expected `id_token`",
-            )),
-            other => Err(de::Error::custom(format!(
-                "unknown bearer `{other}`, expected `id_token`"
-            ))),
-        }
     }
 }
 
@@ -234,7 +191,7 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_work() {
-        check_refused("bearer: access_token", "not available yet");
+        check_refused("bearer: graph", "unknown variant `graph`");
         check_refused(
             "authority: http://login.example.com",
             "plain http is for loopback only",

@@ -35,8 +35,10 @@ pub struct Metadata<'a> {
     pub public: &'a Origin,
     /// Where the keys are.
     pub jwks_uri: &'a str,
-    /// Every scope that may be asked for.
+    /// Every scope that may be asked for at once.
     pub scopes: &'a [String],
+    /// Scopes that are asked for only when a challenge names them.
+    pub step_up: &'a [String],
     /// Whether every authorization response names the issuer (RFC 9207).
     pub names_issuer: bool,
     /// Whether a client id may be the URL of a document.
@@ -106,7 +108,10 @@ impl Metadata<'_> {
                     self.public.join("/register").into(),
                 ),
                 ("jwks_uri", self.jwks_uri.into()),
-                ("scopes", Setting::list(self.scopes)),
+                (
+                    "scopes",
+                    Setting::list(self.scopes.iter().chain(self.step_up)),
+                ),
             ],
         )
         .with(

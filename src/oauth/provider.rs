@@ -400,6 +400,7 @@ impl Provider {
             public,
             jwks_uri: &self.endpoints.jwks,
             scopes: &self.scopes,
+            step_up: &[],
             names_issuer: false,
             client_id_metadata: self.client_id_metadata.is_on(),
         };

@@ -146,7 +146,7 @@ async fn send(
             Err(LegError::Timeout) => {
                 return Err(failed(
                     proxy,
-                    message,
+                    message.id(),
                     StatusCode::GATEWAY_TIMEOUT,
                     "the server behind the gateway did not answer in time",
                     "upstream_timeout",
@@ -156,7 +156,7 @@ async fn send(
                 log::warn!(upstream = proxy.pool.name(), backend = backend.address(), error:%; "a backend broke the connection before it answered");
                 return Err(failed(
                     proxy,
-                    message,
+                    message.id(),
                     StatusCode::BAD_GATEWAY,
                     "the server behind the gateway broke the connection before it answered: it may or may not have acted on the request",
                     "upstream_broken",
@@ -274,7 +274,7 @@ fn retried(proxy: &Proxy, reason: &str) {
 fn unavailable(proxy: &Proxy, message: &Message<'_>) -> Failure {
     failed(
         proxy,
-        message,
+        message.id(),
         StatusCode::SERVICE_UNAVAILABLE,
         "none of the servers behind the gateway can be reached: try again in a moment",
         "no_backend",
@@ -284,7 +284,7 @@ fn unavailable(proxy: &Proxy, message: &Message<'_>) -> Failure {
 
 pub(super) fn failed(
     proxy: &Proxy,
-    message: &Message<'_>,
+    id: &str,
     status: StatusCode,
     text: &str,
     reason: &'static str,
@@ -294,7 +294,7 @@ pub(super) fn failed(
         .with_label_values(&[proxy.pool.name(), reason])
         .inc();
     if proxy.sessions {
-        Failure::rpc(status, message.id(), jsonrpc::UPSTREAM_FAILED, text, reason)
+        Failure::rpc(status, id, jsonrpc::UPSTREAM_FAILED, text, reason)
     } else {
         Failure::oauth(status, "server_error", text, reason)
     }
@@ -318,14 +318,10 @@ fn refused_token(proxy: &Proxy, picked: &Picked, id: &str) -> Failure {
             "the workload refuses what `upstream_token` gives it: compare what it asks for with that setting"
         ),
     }
-    proxy
-        .failures
-        .with_label_values(&[proxy.pool.name(), "token_refused"])
-        .inc();
-    Failure::rpc(
-        StatusCode::BAD_GATEWAY,
+    failed(
+        proxy,
         id,
-        jsonrpc::UPSTREAM_FAILED,
+        StatusCode::BAD_GATEWAY,
         "the server behind the gateway is set up to refuse this sign-in: ask its operator, signing in again will not help",
         "token_refused",
     )

@@ -64,7 +64,7 @@ fn refuse(declined: &Declined, route: &Route, proxy: &Proxy, message: &Message<'
         Declined::SignIn => authenticate::sign_in_again(route),
         Declined::Unavailable { retry_after, .. } => pass::failed(
             proxy,
-            message,
+            message.id(),
             StatusCode::SERVICE_UNAVAILABLE,
             "no token for the server behind the gateway can be had now: try again in a moment",
             "upstream_token_unavailable",
@@ -72,7 +72,7 @@ fn refuse(declined: &Declined, route: &Route, proxy: &Proxy, message: &Message<'
         .with(header::RETRY_AFTER, HeaderValue::from(*retry_after)),
         Declined::Refused { error, .. } => pass::failed(
             proxy,
-            message,
+            message.id(),
             StatusCode::BAD_GATEWAY,
             &format!(
                 "the authorization server gives no token for the server behind the gateway \
@@ -82,7 +82,7 @@ fn refuse(declined: &Declined, route: &Route, proxy: &Proxy, message: &Message<'
         ),
         Declined::Malformed => pass::failed(
             proxy,
-            message,
+            message.id(),
             StatusCode::BAD_GATEWAY,
             "the authorization server's answer holds no token for the server behind the gateway",
             "upstream_token_malformed",

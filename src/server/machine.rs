@@ -8,7 +8,10 @@ use std::{
 };
 
 use mcp_gateway_filters::Problem;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    param::page_size,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 use super::ADMIN_CONNECTIONS;
 use crate::{ingress::Limits, listener::RESERVE, units::Size};
@@ -89,7 +92,8 @@ impl Machine {
                 let what = format!(
                     "`{connections}` connections may take {need} open files, and this process may open {files}"
                 );
-                found.push(Problem::new("limits.connections", what).help(MORE_FILES));
+                let help = format!("{MORE_FILES}, or leave it out: it is then what fits");
+                found.push(Problem::new("limits.connections", what).help(help));
             }
         }
         match (limits.memory, self.memory) {
@@ -111,8 +115,7 @@ impl Machine {
     }
 }
 
-const MORE_FILES: &str = "raise `LimitNOFILE=` in the unit (`ulimit -n` in a shell), or leave `limits.connections` \
-     out: it is then what fits";
+const MORE_FILES: &str = "raise `LimitNOFILE=` in the unit (`ulimit -n` in a shell)";
 
 /// Makes the limit of open files as large as this process may make it.
 ///
@@ -178,11 +181,15 @@ fn physical(root: &Path) -> Option<usize> {
 /// The memory that this process holds for itself, in bytes; pages of files do not count, since the
 /// system takes them back when it needs them.
 pub(super) fn held() -> Option<usize> {
-    let text = fs::read_to_string("/proc/self/status").ok()?;
-    kib(&text, "RssAnon:").or_else(|| kib(&text, "VmRSS:"))
+    // proc_pid_statm(5): size, resident, shared, in pages. `status` says the same and costs the
+    // kernel ten times as much.
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = text.split_ascii_whitespace().map(str::parse::<usize>);
+    let (resident, shared) = (pages.nth(1)?.ok()?, pages.next()?.ok()?);
+    resident.checked_sub(shared)?.checked_mul(page_size())
 }
 
-/// Reads a line such as `RssAnon:  123 kB`.
+/// Reads a line such as `MemTotal:  123 kB`.
 fn kib(text: &str, name: &str) -> Option<usize> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let number: usize = line.split_ascii_whitespace().next()?.parse().ok()?;

@@ -45,12 +45,12 @@ pub struct Metrics {
     pub upstream_failures: IntCounterVec,
     /// By `outcome`.
     pub token_exchanges: IntCounterVec,
-    /// By `aadsts`, with when each was seen last.
-    pub provider_errors: ProviderErrors,
     /// By `purpose` and `outcome`.
     pub delegations: IntCounterVec,
     /// By `outcome`.
     pub group_lookups: IntCounterVec,
+    /// By `aadsts`, with when each was seen last.
+    pub provider_errors: ProviderErrors,
     /// By `outcome`.
     pub client_documents: IntCounterVec,
     /// By `outcome`.
@@ -111,13 +111,13 @@ impl Metrics {
             ),
             token_exchanges: counter(r, &names::TOKEN_EXCHANGES, &[names::OUTCOME]),
             client_documents: counter(r, &names::CLIENT_DOCUMENTS, &[names::OUTCOME]),
+            delegations: counter(r, &names::DELEGATIONS, &[names::PURPOSE, names::OUTCOME]),
+            group_lookups: counter(r, &names::GROUP_LOOKUPS, &[names::OUTCOME]),
             provider_errors: ProviderErrors::new(counter(
                 r,
                 &names::PROVIDER_ERRORS,
                 &[names::AADSTS],
             )),
-            delegations: counter(r, &names::DELEGATIONS, &[names::PURPOSE, names::OUTCOME]),
-            group_lookups: counter(r, &names::GROUP_LOOKUPS, &[names::OUTCOME]),
             key_set_fetches: counter(r, &names::KEY_SET_FETCHES, &[names::OUTCOME]),
             key_set_fetched: registered(r, IntGauge::with_opts(opts(&names::KEY_SET_FETCHED))),
             token_verdicts: counter(r, &names::TOKEN_VERDICTS, &[names::REASON]),

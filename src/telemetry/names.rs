@@ -97,11 +97,6 @@ pub const CLIENT_DOCUMENTS: Name = name(
     "gateway_client_documents_total",
     "Client ID metadata documents fetched, or refused, by outcome.",
 );
-/// Refusals of the authorization server.
-pub const PROVIDER_ERRORS: Name = name(
-    "gateway_provider_errors_total",
-    "Errors that Entra ID answered with, by number.",
-);
 /// Tokens asked for by the gateway itself.
 pub const DELEGATIONS: Name = name(
     "gateway_delegations_total",
@@ -111,6 +106,11 @@ pub const DELEGATIONS: Name = name(
 pub const GROUP_LOOKUPS: Name = name(
     "gateway_group_lookups_total",
     "Times a user's groups were asked for because the token did not list them, by outcome.",
+);
+/// Refusals of the authorization server.
+pub const PROVIDER_ERRORS: Name = name(
+    "gateway_provider_errors_total",
+    "Errors that Entra ID answered with, by number.",
 );
 /// Key set fetches.
 pub const KEY_SET_FETCHES: Name = name(

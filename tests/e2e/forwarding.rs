@@ -132,6 +132,22 @@ async fn a_workload_that_refuses_a_verified_token_is_a_misconfiguration() {
 }
 
 #[tokio::test]
+async fn a_refused_token_is_said_in_the_words_of_the_route() {
+    let world = World::builder()
+        .workload("github")
+        .yaml_route("{ path: /plain, filters: [authenticate, { proxy: { upstream: github, path: /mcp, upstream_token: caller } }] }")
+        .start()
+        .await;
+    let token = world.token("alice");
+    world.workloads[0].fault_times(Fault::Unauthorized, 1);
+    let answer = world
+        .rpc("/plain", Some(&token), None, &call(8, "echo", &json!({})))
+        .await;
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert_eq!(answer.json()["error"], "server_error", "no JSON-RPC here");
+}
+
+#[tokio::test]
 async fn a_workload_that_misses_the_token_is_a_misconfiguration_too() {
     let world = World::builder()
         .workload("github")

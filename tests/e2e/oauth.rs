@@ -5,11 +5,10 @@
 
 mod authorize;
 mod faults;
-mod flow;
+pub(crate) mod flow;
 mod metadata;
 mod registration;
 mod token;
-mod troubles;
 
 use reqwest::Method;
 use serde_json::json;

@@ -84,6 +84,7 @@ impl World {
             entra_down: false,
             shape: Box::new(|workload| workload),
             oidc: true,
+            audience: None,
             upstreams: vec![],
             certificates: vec![],
             redirect: false,
@@ -124,6 +125,12 @@ impl World {
         self.plan.start(reserve())
     }
 
+    /// Starts the gateway anew with another configuration; clients keep what they have.
+    pub(crate) async fn reconfigure_gateway(&mut self, from: &str, to: &str) {
+        self.plan.change(from, to);
+        self.restart_gateway().await;
+    }
+
     /// Starts the gateway anew on its own socket, as a service manager that holds the socket would,
     /// and ends the old one.
     pub(crate) async fn restart_gateway(&mut self) {
@@ -149,6 +156,7 @@ pub(crate) struct Builder {
     entra_down: bool,
     shape: Box<dyn Fn(toolhive::Builder) -> toolhive::Builder>,
     oidc: bool,
+    audience: Option<String>,
     upstreams: Vec<Upstream>,
     certificates: Vec<Vec<String>>,
     redirect: bool,
@@ -238,6 +246,12 @@ impl Builder {
         self
     }
 
+    /// Sets the audience that workloads expect, the gateway's registration otherwise.
+    pub(crate) fn audience(mut self, audience: &str) -> Self {
+        self.audience = Some(audience.to_owned());
+        self
+    }
+
     /// Lets workloads take callers without a token.
     pub(crate) fn workloads_without_oidc(mut self) -> Self {
         self.oidc = false;
@@ -308,7 +322,11 @@ impl Builder {
                 if self.oidc {
                     workload = workload.oidc(Oidc {
                         issuer: entra.issuer(),
-                        audience: Some(entra.client_id().to_owned()),
+                        audience: Some(
+                            self.audience
+                                .clone()
+                                .unwrap_or_else(|| entra.client_id().to_owned()),
+                        ),
                         jwks_url: entra.jwks_uri(),
                         resource_url: None,
                     });

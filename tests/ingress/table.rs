@@ -1,5 +1,7 @@
 //! Requests of our own: each is refused with its status and closes the connection, or arrives clean.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::world::{Edge, Seen, ask};
 
 /// Bytes, the status, and the metric's reason when they are refused by the first layer.
@@ -544,4 +546,17 @@ async fn nothing_behind_a_refusal_is_served() {
     assert_eq!(answer.status, Some(400));
     assert_eq!(answer.text.matches("HTTP/1.1").count(), 1);
     assert!(edge.judge.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_head_has_no_body() {
+    let edge = Edge::plain().await;
+    let mut stream = edge.connect().await;
+    let request = b"HEAD http://a/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
 }

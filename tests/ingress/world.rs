@@ -4,6 +4,7 @@
 use std::{
     io::{self, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
     sync::{Arc, LazyLock, Mutex, OnceLock},
     time::Duration,
 };
@@ -76,16 +77,7 @@ impl Edge {
     ) -> Self {
         let judge = Judge::start().await;
         let folder = tempfile::tempdir().unwrap();
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let certificate = pair.cert.pem();
-        let (file, key) = (folder.path().join("c.pem"), folder.path().join("c.key"));
-        std::fs::write(&file, &certificate).unwrap();
-        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
-        let tls = format!(
-            "tls: {{ certificates: [{{ certificate: {}, key: {} }}] }}",
-            file.display(),
-            key.display()
-        );
+        let (certificate, tls) = certify(folder.path());
         let listener = match listener {
             "" => String::new(),
             settings => format!(", {}", settings.replace("TLS", &tls)),
@@ -99,7 +91,7 @@ impl Edge {
              sessions: {{ keys: [{{ env: SESSION_KEY }}] }}\n\
              upstreams: {{ judge: {{ backends: [\"{}\"], health_check: {{ path: /judge }} }} }}\n\
              routes:\n  - path: /*\n    filters: [{{ proxy: {{ upstream: judge }} }}]\n{sections}\n",
-            judge.address
+            judge.address()
         );
         let env = |name: &str| (name == "SESSION_KEY").then(|| STANDARD.encode([7; 32]));
         let loaded = config::parse("gateway.yaml", &text, &env, &Catalog::builtin())
@@ -134,22 +126,7 @@ impl Edge {
         tcp: TcpStream,
         alpn: &str,
     ) -> io::Result<TlsStream<TcpStream>> {
-        static PROVIDER: OnceLock<()> = OnceLock::new();
-        PROVIDER.get_or_init(|| {
-            // The gateway of another test may have been first.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        });
-        let mut roots = RootCertStore::empty();
-        let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap();
-        roots.add(certificate).unwrap();
-        let mut config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config))
-            .connect(name, tcp)
-            .await
+        handshake(&self.certificate, tcp, alpn).await
     }
 
     /// Opens a TLS connection.
@@ -195,6 +172,46 @@ impl Edge {
             self.address
         ))
     }
+}
+
+/// Writes a certificate for `localhost` and its key; returns the certificate and the settings of
+/// a listener that uses them.
+pub(crate) fn certify(folder: &Path) -> (String, String) {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = pair.cert.pem();
+    let (file, key) = (folder.join("c.pem"), folder.join("c.key"));
+    std::fs::write(&file, &certificate).unwrap();
+    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let settings = format!(
+        "tls: {{ certificates: [{{ certificate: {}, key: {} }}] }}",
+        file.display(),
+        key.display()
+    );
+    (certificate, settings)
+}
+
+/// Makes the TLS handshake with a server that has this certificate.
+pub(crate) async fn handshake(
+    certificate: &str,
+    tcp: TcpStream,
+    alpn: &str,
+) -> io::Result<TlsStream<TcpStream>> {
+    static PROVIDER: OnceLock<()> = OnceLock::new();
+    PROVIDER.get_or_init(|| {
+        // The gateway of another test may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    });
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    roots.add(certificate).unwrap();
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
 }
 
 /// What came back.
@@ -278,7 +295,7 @@ pub(crate) struct Seen {
 }
 
 impl Judge {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::default();
@@ -293,6 +310,11 @@ impl Judge {
             seen,
             task,
         }
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The requests so far.
@@ -335,6 +357,7 @@ async fn judge(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>) {
         let body = bytes.split_off(end);
         bytes = rest;
         let answer: &[u8] = match head.split(' ').nth(1) {
+            Some("/never") => std::future::pending().await,
             Some("/big") => &BIG,
             _ => b"ok",
         };

@@ -13,6 +13,8 @@ pub(super) struct Aadsts {
     /// The status at the token endpoint.
     pub(super) status: StatusCode,
     pub(super) text: String,
+    /// What the authorization request has to ask for, as JSON.
+    pub(super) claims: Option<&'static str>,
 }
 
 impl Aadsts {
@@ -22,6 +24,7 @@ impl Aadsts {
             error,
             status: StatusCode::BAD_REQUEST,
             text: text.into(),
+            claims: None,
         }
     }
 
@@ -353,6 +356,19 @@ impl Aadsts {
             "The provided grant has expired due to it being revoked, a fresh auth token is needed. \
              The user might have changed or reset their password.",
         )
+    }
+
+    /// A policy that only a person can satisfy.
+    pub(super) fn interaction_needed(code: u32) -> Self {
+        Self {
+            claims: Some(r#"{"access_token":{"capolids":{"essential":true,"values":["c1"]}}}"#),
+            ..Self::new(
+                code,
+                "interaction_required",
+                "Due to a configuration change made by your administrator, or because you moved to \
+                 a new location, you must use multi-factor authentication to access the resource.",
+            )
+        }
     }
 
     pub(super) fn code_redeemed() -> Self {

@@ -67,6 +67,9 @@ pub enum Fault {
     IdToken(String),
     /// Token endpoint: `invalid_grant`, AADSTS50173, as after a password change.
     Revoked,
+    /// Token endpoint: `interaction_required` with that number (50076, 50079, 53003) and `claims`,
+    /// as when Conditional Access wants the person back.
+    Interaction(u32),
 }
 
 #[derive(Debug)]
@@ -133,7 +136,7 @@ pub(super) async fn meet(state: &State, fault: Option<Fault>, good: Response<Bod
             "text/html; charset=utf-8",
             "<html><body>Our services aren't available right now</body></html>",
         )),
-        Fault::NoIdToken | Fault::IdToken(_) | Fault::Revoked => Ok(good),
+        Fault::NoIdToken | Fault::IdToken(_) | Fault::Revoked | Fault::Interaction(_) => Ok(good),
         Fault::SlowBody(over) => with_body(good, |whole| slow(whole, over)).await,
         Fault::Truncated => {
             with_body(good, |whole| {

@@ -87,6 +87,9 @@ fn exchange(
     if fault == Some(&Fault::Revoked) {
         return Err(Aadsts::grant_revoked());
     }
+    if let Some(Fault::Interaction(code)) = fault {
+        return Err(Aadsts::interaction_needed(*code));
+    }
     let bound = if refreshing {
         refresh(state, client, handle)?
     } else {

@@ -39,6 +39,8 @@ struct Document<'a> {
     trace_id: &'a str,
     correlation_id: &'a str,
     error_uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<&'a str>,
 }
 
 impl Told {
@@ -92,6 +94,7 @@ impl Told {
                 trace_id: &self.trace,
                 correlation_id: &self.correlation,
                 error_uri: self.uri(authority),
+                claims: self.aadsts.claims,
             },
         )
     }

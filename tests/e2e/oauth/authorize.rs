@@ -193,6 +193,8 @@ async fn other_faults_go_back_to_the_client_with_its_state() {
         assert!(!find(&pairs, "error_description").unwrap().is_empty());
         assert_eq!(find(&pairs, "state"), Some(super::flow::STATE));
     }
+    let counted = "gateway_refusals_total{reason=\"check_authorize\",route=\"/oauth2/authorize\"}";
+    assert!((world.metric(counted) - 9.0).abs() < f64::EPSILON);
     assert_eq!(world.entra.requests_to(Endpoint::Authorize).len(), 0);
 }
 

@@ -9,17 +9,17 @@ use url::Url;
 use crate::world::{Answer, World, send};
 
 /// The redirect URI of Claude Code.
-pub(super) const CALLBACK: &str = "http://localhost:3118/callback";
+pub(crate) const CALLBACK: &str = "http://localhost:3118/callback";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 /// RFC 7636, appendix B.
-pub(super) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 /// A state with everything that a filter could spoil.
-pub(super) const STATE: &str = "a/b+c=d e~%";
+pub(crate) const STATE: &str = "a/b+c=d e~%";
 
-pub(super) type Pairs<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 /// A client and the two endpoints it was told.
-pub(super) struct Flow<'a> {
+pub(crate) struct Flow<'a> {
     world: &'a World,
     authorize: String,
     token: String,
@@ -27,7 +27,7 @@ pub(super) struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    pub(super) fn through_gateway(world: &'a World) -> Self {
+    pub(crate) fn through_gateway(world: &'a World) -> Self {
         Self {
             world,
             authorize: world.url("/oauth2/authorize"),
@@ -36,7 +36,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    pub(super) fn straight(world: &'a World) -> Self {
+    pub(crate) fn straight(world: &'a World) -> Self {
         Self {
             world,
             authorize: world.entra.authorization_endpoint(),
@@ -46,25 +46,25 @@ impl<'a> Flow<'a> {
     }
 
     /// Uses another authorization endpoint of the gateway.
-    pub(super) fn with_authorize_path(mut self, path: &str) -> Self {
+    pub(crate) fn with_authorize_path(mut self, path: &str) -> Self {
         self.authorize = self.world.url(path);
         self
     }
 
     /// Uses another token endpoint of the gateway.
-    pub(super) fn with_token_path(mut self, path: &str) -> Self {
+    pub(crate) fn with_token_path(mut self, path: &str) -> Self {
         self.token = self.world.url(path);
         self
     }
 
     /// Sends a header along with token requests.
-    pub(super) fn with_header(mut self, header: Option<(&'a str, &'a str)>) -> Self {
+    pub(crate) fn with_header(mut self, header: Option<(&'a str, &'a str)>) -> Self {
         self.header = header;
         self
     }
 
     /// The URL that the client opens in a browser.
-    pub(super) fn authorization_url(&self, changes: Pairs<'_>) -> String {
+    pub(crate) fn authorization_url(&self, changes: Pairs<'_>) -> String {
         let base = [
             ("client_id", CLIENT_ID),
             ("response_type", "code"),
@@ -79,14 +79,14 @@ impl<'a> Flow<'a> {
     }
 
     /// Sends the authorization request and returns the first answer.
-    pub(super) async fn authorize(&self, changes: Pairs<'_>) -> Answer {
+    pub(crate) async fn authorize(&self, changes: Pairs<'_>) -> Answer {
         let url = self.authorization_url(changes);
         send(self.world.client().elsewhere(Method::GET, &url)).await
     }
 
     /// Goes where a browser goes, until it is back at the client with a code; returns the last
     /// answer when it does not come back, or not with a code.
-    pub(super) async fn code(&self, changes: Pairs<'_>) -> Result<String, Answer> {
+    pub(crate) async fn code(&self, changes: Pairs<'_>) -> Result<String, Answer> {
         let mut answer = self.authorize(changes).await;
         for _ in 0..3 {
             let Some(location) = answer.header("location").map(str::to_owned) else {
@@ -103,7 +103,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Exchanges a code.
-    pub(super) async fn redeem(&self, code: &str, changes: Pairs<'_>) -> Answer {
+    pub(crate) async fn redeem(&self, code: &str, changes: Pairs<'_>) -> Answer {
         let base = [
             ("client_id", CLIENT_ID),
             ("grant_type", "authorization_code"),
@@ -115,7 +115,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Exchanges a refresh token.
-    pub(super) async fn refresh(&self, token: &str, changes: Pairs<'_>) -> Answer {
+    pub(crate) async fn refresh(&self, token: &str, changes: Pairs<'_>) -> Answer {
         let base = [
             ("client_id", CLIENT_ID),
             ("grant_type", "refresh_token"),
@@ -125,7 +125,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Posts a form to the token endpoint.
-    pub(super) async fn post(&self, form: Pairs<'_>) -> Answer {
+    pub(crate) async fn post(&self, form: Pairs<'_>) -> Answer {
         let mut request = self.world.client().elsewhere(Method::POST, &self.token);
         if let Some((name, value)) = self.header {
             request = request.header(name, value);
@@ -134,7 +134,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Signs in and returns the whole token answer.
-    pub(super) async fn tokens(&self) -> Value {
+    pub(crate) async fn tokens(&self) -> Value {
         let code = self.code(&[]).await.unwrap();
         let answer = self.redeem(&code, &[]).await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -151,19 +151,19 @@ fn merge<'a>(base: Pairs<'a>, changes: Pairs<'a>) -> Vec<(&'a str, &'a str)> {
 }
 
 /// The decoded parameters of a URL.
-pub(super) fn query(url: &str) -> Vec<(String, String)> {
+pub(crate) fn query(url: &str) -> Vec<(String, String)> {
     let url = Url::parse(url).unwrap();
     url.query_pairs().into_owned().collect()
 }
 
 /// The first parameter of a name.
-pub(super) fn find<'p>(pairs: &'p [(String, String)], name: &str) -> Option<&'p str> {
+pub(crate) fn find<'p>(pairs: &'p [(String, String)], name: &str) -> Option<&'p str> {
     let pair = pairs.iter().find(|(found, _)| found == name)?;
     Some(&pair.1)
 }
 
 /// The claims of a JWT.
-pub(super) fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }

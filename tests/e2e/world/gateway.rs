@@ -61,6 +61,12 @@ impl Plan {
         }
     }
 
+    /// Changes the configuration of gateways that are started from now on.
+    pub(super) fn change(&mut self, from: &str, to: &str) {
+        assert!(self.text.contains(from), "`{from}` is not in {}", self.text);
+        self.text = self.text.replace(from, to);
+    }
+
     /// The whole configuration of a gateway on this socket.
     fn configuration(&self, address: SocketAddr, redirect: Option<SocketAddr>) -> String {
         let folder = self.folder.path().display();

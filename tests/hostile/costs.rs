@@ -1,0 +1,318 @@
+//! The 100× rule of SECURITY.md: whatever bytes come, a request takes at most a hundred times the
+//! CPU time of a plain one, and at most 100 bytes of memory for each of its bytes and 64 KiB, beside
+//! as much for its connection; more only where an answer waits to be taken.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::TestRunner,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    gateway::{Gateway, alone},
+    http2::{self, END_HEADERS, END_STREAM, HEADERS, Method, frame},
+    inputs::{self, LONGEST},
+    world::PATIENCE,
+};
+
+/// The rule.
+const TIMES: u32 = 100;
+/// The rule, for the memory of a connection and for that of a request besides.
+const BASE: usize = 64 * 1024;
+/// The rule, for a request whose answer the client does not take.
+const UNREAD: usize = 256 * 1024;
+/// How often plain requests are measured: the clock of CPU time ticks every 10 ms.
+const PLAIN: u32 = 1000;
+/// The same for each input of the table.
+const EACH: u32 = 10;
+/// How many connections there are at a time: who waits for keys waits with all the others.
+const AT_ONCE: usize = 10;
+
+/// Over which listener bytes are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Plain,
+    Http2,
+}
+
+/// Sends bytes on a connection of their own and waits for its end.
+async fn send(gateway: &Gateway, over: Over, bytes: &[u8]) {
+    match over {
+        Over::Plain => play(gateway.connect().await, bytes).await,
+        Over::Http2 => play(gateway.connect_tls("h2").await, bytes).await,
+    }
+}
+
+async fn play(stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) {
+    let (mut read, mut write) = tokio::io::split(stream);
+    let write = async {
+        // The gateway may have had enough before.
+        let _ = write.write_all(bytes).await;
+        let _ = write.shutdown().await;
+    };
+    let read = async {
+        let mut nowhere = tokio::io::sink();
+        let _ = timeout(PATIENCE, tokio::io::copy(&mut read, &mut nowhere)).await;
+    };
+    tokio::join!(write, read);
+}
+
+/// The CPU time that each of so many connections took, without what the gateway does anyhow.
+async fn cost(gateway: &Arc<Gateway>, over: Over, bytes: &[u8], times: u32, idle: f64) -> Duration {
+    let (before, begun) = (gateway.cpu(), Instant::now());
+    let bytes: Arc<[u8]> = bytes.into();
+    let mut clients = JoinSet::new();
+    for _ in 0..times {
+        let (gateway, bytes) = (Arc::clone(gateway), Arc::clone(&bytes));
+        clients.spawn(async move { send(&gateway, over, &bytes).await });
+        if clients.len() >= AT_ONCE {
+            clients.join_next().await;
+        }
+    }
+    while clients.join_next().await.is_some() {}
+    while gateway.connections() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let anyhow = begun.elapsed().mul_f64(idle);
+    gateway.cpu_since(before).saturating_sub(anyhow) / times
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_takes_a_hundred_times_the_cpu_time_of_a_plain_one() {
+    let _alone = alone().await;
+    let gateway = Arc::new(Gateway::start("{ head_timeout: 5s }").await);
+    let token = gateway.entra.token("alice").build();
+    let stream = frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        1,
+        &http2::request(Method::Get, "/health"),
+    );
+    let plain2 = [http2::preface(), stream].concat();
+    let plain1 = inputs::get("/health", "");
+    let mut worst = (0, "");
+    // Health checks, the memory guard, keys.
+    let (before, begun) = (gateway.cpu(), Instant::now());
+    sleep(Duration::from_secs(3)).await;
+    let idle = gateway.cpu_since(before).as_secs_f64() / begun.elapsed().as_secs_f64();
+    println!("an idle gateway takes {:.2} % of a processor", idle * 100.0);
+    for (over, plain, inputs) in [
+        (Over::Plain, plain1, inputs::http1(&token)),
+        (Over::Http2, plain2, inputs::http2()),
+    ] {
+        cost(&gateway, over, &plain, 20, idle).await;
+        let usual = cost(&gateway, over, &plain, PLAIN, idle).await;
+        assert!(!usual.is_zero());
+        let mut arbitraries = vec![];
+        let mut runner = TestRunner::default();
+        for _ in 0..100 {
+            let bytes = inputs::arbitrary().new_tree(&mut runner).unwrap().current();
+            arbitraries.push(match over {
+                Over::Plain => bytes,
+                Over::Http2 => [http2::preface(), bytes].concat(),
+            });
+        }
+        let named = inputs
+            .into_iter()
+            .chain(arbitraries.into_iter().map(|bytes| ("", bytes)));
+        for (name, bytes) in named {
+            assert!(bytes.len() <= LONGEST + 1024, "{name}: {}", bytes.len());
+            let times = if name.is_empty() { 1 } else { EACH };
+            let taken = cost(&gateway, over, &bytes, times, idle).await;
+            // What one tick of the clock hides.
+            let most = usual * TIMES + Duration::from_millis(10);
+            assert!(
+                taken <= most,
+                "{over:?}, {name}: {taken:?} instead of {usual:?}: {}",
+                bytes.escape_ascii()
+            );
+            if !name.is_empty() {
+                let ratio = taken.as_micros() / usual.as_micros();
+                println!("{over:?}, {name}: {} bytes, {ratio} times", bytes.len());
+                worst = worst.max((ratio, name));
+            }
+        }
+        println!("{over:?}: a plain request takes {usual:?}");
+    }
+    println!("at most {} times: {}", worst.0, worst.1);
+}
+
+/// A request that is held open, and how many of them one connection makes.
+struct Held {
+    name: &'static str,
+    over: Over,
+    bytes: Vec<u8>,
+    requests: usize,
+    /// Whether there are answers that wait to be taken.
+    unread: bool,
+}
+
+fn held() -> Vec<Held> {
+    let head = |length: usize| {
+        let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nA: ".to_vec();
+        head.resize(length, b'a');
+        head
+    };
+    let started = |path: &str, length: &str, body: &[u8]| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n");
+        [head.as_bytes(), body].concat()
+    };
+    let streams = |count: u32, path: &str| {
+        let get = http2::request(Method::Get, path);
+        let frames =
+            (0..count).flat_map(|n| frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &get));
+        http2::preface()
+            .into_iter()
+            .chain(frames)
+            .collect::<Vec<_>>()
+    };
+    let table = {
+        let mut block = http2::request(Method::Get, "/never");
+        // Three entries of 1,200 bytes for the table.
+        for name in b"abc" {
+            block.extend([0x40, 1, *name, 0x7f, 0xb1, 0x08]);
+            block.extend([b'b'; 1200]);
+        }
+        let frames = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block);
+        [http2::preface(), frames].concat()
+    };
+    let plain = |name: &'static str, bytes| Held {
+        name,
+        over: Over::Plain,
+        bytes,
+        requests: 1,
+        unread: name.contains("not read"),
+    };
+    let http2 = |name: &'static str, bytes, requests| Held {
+        name,
+        over: Over::Http2,
+        bytes,
+        requests,
+        unread: name.contains("not read"),
+    };
+    vec![
+        Held {
+            requests: 0,
+            ..plain("nothing", vec![])
+        },
+        plain("a byte", vec![b'G']),
+        plain("half a head", head(30_000)),
+        plain("most of a head", head(65_000)),
+        plain(
+            "an answer that never comes",
+            b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        plain(
+            "an answer that is not read",
+            b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        ),
+        plain(
+            "a body",
+            started("/never", "Content-Length: 65000", &vec![b'a'; 60_000]),
+        ),
+        plain(
+            "a body of tiny chunks",
+            started(
+                "/never",
+                "Transfer-Encoding: chunked",
+                &b"1\r\na\r\n".repeat(10_000),
+            ),
+        ),
+        plain(
+            "a form",
+            started(
+                "/oauth2/token",
+                "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 65000",
+                &vec![b'a'; 60_000],
+            ),
+        ),
+        plain(
+            "requests ahead",
+            [
+                &b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+                &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000),
+            ]
+            .concat(),
+        ),
+        http2("nothing over TLS", vec![], 0),
+        http2("a preface", http2::preface(), 0),
+        http2("a stream", streams(1, "/never"), 1),
+        http2("a hundred streams", streams(100, "/never"), 100),
+        http2(
+            "a hundred answers that are not read",
+            streams(100, "/big"),
+            100,
+        ),
+        http2("a full table", table, 1),
+    ]
+}
+
+/// What each of many connections that are open at once takes of the gateway's memory, in bytes.
+async fn memory(held: &Held) -> usize {
+    let limits = "{ handshake_timeout: 5m, head_timeout: 5m, idle_timeout: 5m, write_timeout: 5m, body_grace: 5m }";
+    let gateway = Gateway::start(limits).await;
+    let count = (1600 / held.requests.max(1)).clamp(16, 100);
+    let open = async |count| {
+        let mut open: Vec<Box<dyn Stream>> = vec![];
+        for _ in 0..count {
+            let mut stream: Box<dyn Stream> = match held.over {
+                Over::Plain => Box::new(gateway.connect().await),
+                Over::Http2 => Box::new(gateway.connect_tls("h2").await),
+            };
+            // What the gateway does not read stays in the kernel.
+            let _ = timeout(Duration::from_millis(500), stream.write_all(&held.bytes)).await;
+            let _ = stream.flush().await;
+            open.push(stream);
+        }
+        // Until it has done what it does with them.
+        let (mut last, mut same) = (0, 0);
+        while same < 6 {
+            sleep(Duration::from_millis(50)).await;
+            let now = gateway.memory();
+            same = if now.abs_diff(last) < 128 {
+                same + 1
+            } else {
+                0
+            };
+            last = now;
+        }
+        (open, last)
+    };
+    // What is allocated once is allocated now.
+    let (few, _) = open(8).await;
+    let before = gateway.memory();
+    let (many, after) = open(count).await;
+    drop((few, many));
+    after.saturating_sub(before) * 1024 / count
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_takes_more_memory_than_a_hundred_times_its_bytes() {
+    let _alone = alone().await;
+    for held in held() {
+        let taken = memory(&held).await;
+        let each = if held.unread { UNREAD } else { BASE };
+        let most = 100 * held.bytes.len() + BASE + each * held.requests;
+        println!(
+            "{}: {} bytes take {} KiB of at most {}",
+            held.name,
+            held.bytes.len(),
+            taken / 1024,
+            most / 1024
+        );
+        assert!(taken <= most, "{}: {taken} bytes", held.name);
+    }
+}
