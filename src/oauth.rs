@@ -17,6 +17,7 @@ mod okta;
 mod ping;
 mod plain;
 mod provider;
+mod way;
 
 pub use client_id_metadata::ClientIdMetadata;
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
@@ -30,3 +31,4 @@ pub use plain::{Route, Setting, Step};
 pub use provider::{
     Bearer as ProviderBearer, Provider, Settings as ProviderSettings, names as providers,
 };
+pub use way::callback;

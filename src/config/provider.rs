@@ -42,6 +42,11 @@ pub(super) fn read(
                             client, not what the caller may do";
                 reader.note(&section, what);
             }
+            if provider.is_relayed() {
+                let what = "register `/oauth2/callback` of `public_url` as the client's only redirect \
+                            URI; those of MCP clients need not be registered";
+                reader.note(&format!("{section}.authorize"), what);
+            }
             return Some(provider);
         }
         Err(problems) => problems,

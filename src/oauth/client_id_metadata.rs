@@ -28,13 +28,8 @@ impl ClientIdMetadata {
         !settings.iter().any(named)
     }
 
-    /// The step that puts the client id that the provider knows in the place of a URL.
-    pub(super) fn resolve_client(&self, place: &str, client_id: &str) -> Option<Step> {
-        self.is_on().then(|| self.known(place, client_id))
-    }
-
-    /// The same, where clients are known in other ways, too.
-    pub(super) fn known(&self, place: &str, client_id: &str) -> Step {
+    /// The step that puts the client id that the provider knows in the place of a client's own.
+    pub(super) fn resolve_client(&self, place: &str, client_id: &str) -> Step {
         Step::new(
             "resolve_client",
             [("in", place.into()), ("client_id", client_id.into())],
@@ -60,11 +55,13 @@ impl<'de> Deserialize<'de> for ClientIdMetadata {
 mod tests {
     use super::*;
 
-    fn check(yaml: &str, expect: Option<&str>) {
+    fn check(yaml: &str, on: bool, expect: &str) {
         let read: ClientIdMetadata = serde_yaml::from_str(yaml).unwrap();
+        assert_eq!(read.is_on(), on, "{yaml}");
         let step = read.resolve_client("query", "c");
-        let step = step.map(|step| serde_yaml::to_string(&step).unwrap());
-        assert_eq!(step.as_deref(), expect, "{yaml}");
+        let step = serde_yaml::to_string(&step).unwrap();
+        let settings = "resolve_client:\n  in: query\n  client_id: c\n";
+        assert_eq!(step.strip_prefix(settings), Some(expect), "{yaml}");
     }
 
     #[test]
@@ -83,16 +80,12 @@ mod tests {
 
     #[test]
     fn it_is_a_switch_with_settings() {
-        check("false", None);
-        check(
-            "true",
-            Some("resolve_client:\n  in: query\n  client_id: c\n  client_id_metadata: {}\n"),
-        );
+        check("false", false, "");
+        check("true", true, "  client_id_metadata: {}\n");
         check(
             "{hosts: [a.test]}",
-            Some(
-                "resolve_client:\n  in: query\n  client_id: c\n  client_id_metadata:\n    hosts:\n    - a.test\n",
-            ),
+            true,
+            "  client_id_metadata:\n    hosts:\n    - a.test\n",
         );
         let wrong: Result<ClientIdMetadata, _> = serde_yaml::from_str("[claude.ai]");
         assert!(wrong.unwrap_err().to_string().contains("expected `true`"));

@@ -12,12 +12,15 @@ use mcp_gateway_filters::Problem;
 use serde::Deserialize;
 
 use super::{
-    auth0,
+    Authorize, auth0,
     client_id_metadata::ClientIdMetadata,
-    cognito, google, keycloak,
+    cognito,
+    credentials::CredentialSource,
+    google, keycloak,
     metadata::{Metadata, Protected, any_origin},
     oidc, okta, ping,
     plain::{Route, Setting, Step},
+    way::Way,
 };
 use crate::{egress::Target, origin::Origin};
 
@@ -156,6 +159,12 @@ pub struct Settings {
     /// Whether a client may be known by the document that its id is the URL of.
     #[serde(default)]
     client_id_metadata: ClientIdMetadata,
+    /// Which way a browser takes to the provider and back.
+    #[serde(default)]
+    authorize: Authorize,
+    /// How the gateway proves to the provider which client it is.
+    #[serde(default)]
+    credentials: Option<CredentialSource>,
     /// Where a person signs in; follows from the issuer otherwise.
     #[serde(default)]
     authorization_endpoint: Option<String>,
@@ -197,6 +206,8 @@ pub struct Provider {
     strip: Vec<String>,
     /// Whether a client may be known by a document of its own.
     pub client_id_metadata: ClientIdMetadata,
+    authorize: Authorize,
+    credentials: Option<CredentialSource>,
 }
 
 /// Returns the keys of all providers.
@@ -267,6 +278,8 @@ impl Settings {
             redirect_uris: self.redirect_uris,
             strip: self.strip,
             client_id_metadata: self.client_id_metadata,
+            authorize: self.authorize,
+            credentials: self.credentials,
         })
     }
 
@@ -296,6 +309,16 @@ impl Settings {
                     format!("the access tokens of {name} are not JWTs"),
                 )
                 .help("write `bearer: id_token`, or leave it out"),
+            );
+        }
+        if self.credentials.is_some() && self.authorize == Authorize::Passthrough {
+            problems.push(
+                Problem::new(
+                    "credentials",
+                    "a confidential client needs `authorize: relay`: otherwise whoever steals a code \
+                     or a refresh token elsewhere redeems it here, with the gateway's secret",
+                )
+                .help("set `authorize: relay`, or leave out `credentials`"),
             );
         }
         if self.client_id.is_empty() {
@@ -401,28 +424,45 @@ impl Provider {
             jwks_uri: &self.endpoints.jwks,
             scopes: &self.scopes,
             step_up: &[],
-            names_issuer: false,
+            names_issuer: self.is_relayed(),
             client_id_metadata: self.client_id_metadata.is_on(),
         };
         let mut routes = metadata.routes(protected);
         for path in ["/oauth2/authorize", "/authorize"] {
-            routes.push(plain(path, self.authorize()));
+            routes.push(plain(path, self.authorize(public)));
         }
         for path in ["/oauth2/token", "/token"] {
-            routes.push(plain(path, self.token()));
+            routes.push(plain(path, self.token(public)));
         }
         routes.push(plain("/register", self.register()));
+        routes.extend(self.way().routes(public, &self.endpoints.authorize));
         routes
     }
 
+    /// Says whether sign-ins come back to the gateway.
+    #[must_use]
+    pub fn is_relayed(&self) -> bool {
+        self.way().is_relayed()
+    }
+
+    fn way(&self) -> Way<'_> {
+        Way {
+            authorize: self.authorize,
+            client_id: &self.client_id,
+            documents: &self.client_id_metadata,
+            credentials: self.credentials.as_ref(),
+        }
+    }
+
     /// No `cors` here: a person goes to this page, and no script may.
-    fn authorize(&self) -> Vec<Step> {
+    fn authorize(&self, public: &Origin) -> Vec<Step> {
         let client_id = self.client_id.as_str();
         let mut steps = vec![Step::new("form_to_query", [])];
-        steps.extend(self.client_id_metadata.resolve_client("query", client_id));
+        steps.extend(self.way().resolve_client("query"));
         steps.extend([
             Step::new("check_authorize", [("client_id", client_id.into())])
-                .with("redirect_uris", self.redirect_uris.clone()),
+                .with("redirect_uris", self.redirect_uris.clone())
+                .with("issuer", self.way().issuer_of_errors(public)),
             Step::new("strip_query", [("params", Setting::list(&self.strip))]),
             self.repair_scope(),
         ]);
@@ -431,17 +471,20 @@ impl Provider {
             let params = Setting::Map(self.parameters.iter().map(pair).collect());
             steps.push(Step::new("set_query", [("params", params)]));
         }
-        let to = self.endpoints.authorize.as_str();
-        steps.push(Step::new("redirect", [("to", to.into())]));
+        steps.push(self.way().leave(public, &self.endpoints.authorize));
         steps
     }
 
-    fn token(&self) -> Vec<Step> {
+    fn token(&self, public: &Origin) -> Vec<Step> {
         let client_id = self.client_id.as_str();
         let mut steps = vec![any_origin(&["POST"])];
-        steps.extend(self.client_id_metadata.resolve_client("form", client_id));
+        steps.extend(self.way().resolve_client("form"));
+        steps.push(Step::new(
+            "check_token_request",
+            [("client_id", client_id.into())],
+        ));
+        steps.extend(self.way().open_grant(public));
         steps.extend([
-            Step::new("check_token_request", [("client_id", client_id.into())]),
             Step::new("strip_form", [("params", Setting::list(self.strip_form()))]),
             Step::new(
                 "remove_headers",
@@ -452,8 +495,7 @@ impl Provider {
             let scopes = Setting::list(&self.scopes);
             steps.push(Step::new("swap_token", [("scopes", scopes)]));
         }
-        let url = self.endpoints.token.as_str();
-        steps.push(Step::new("exchange", [("url", url.into())]));
+        steps.push(self.way().exchange(&self.endpoints.token));
         steps
     }
 
@@ -461,7 +503,7 @@ impl Provider {
         let client_id = self.client_id.as_str();
         vec![
             any_origin(&["POST"]),
-            Step::new("register_client", [("client_id", client_id.into())])
+            Step::new(self.way().registrar(), [("client_id", client_id.into())])
                 .with("redirect_uris", self.redirect_uris.clone()),
         ]
     }
