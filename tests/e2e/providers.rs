@@ -15,6 +15,11 @@ use crate::world::{World, mcp, send};
 
 /// The profile of a provider, as short as it can be against a stand-in.
 fn profile(kind: Kind, provider: &Provider) -> String {
+    profile_with(kind, provider, "")
+}
+
+/// The same with more settings.
+fn profile_with(kind: Kind, provider: &Provider, settings: &str) -> String {
     let (issuer, origin) = (provider.issuer(), provider.origin());
     let endpoints = format!(
         "authorization_endpoint: \"{}\", token_endpoint: \"{}\", jwks_uri: \"{}\"",
@@ -32,7 +37,12 @@ fn profile(kind: Kind, provider: &Provider) -> String {
         Kind::Plain => ("oidc", format!("audience: \"{AUDIENCE}\", {endpoints}")),
     };
     format!(
-        "authorization_server: {{ {name}: {{ client_id: {CLIENT_ID}, issuer: \"{issuer}\", {more} }} }}"
+        "authorization_server: {{ {name}: {{ client_id: {CLIENT_ID}, issuer: \"{issuer}\", {more}{} }} }}",
+        if more.is_empty() || settings.is_empty() {
+            settings.to_owned()
+        } else {
+            format!(", {settings}")
+        }
     )
 }
 
@@ -87,8 +97,41 @@ async fn sign_in(world: &World) -> Result<SignedIn, ClientError> {
 async fn check(kind: Kind) {
     let provider = Provider::start(kind).await.unwrap();
     let world = world(&profile(kind, &provider)).await;
+    check_in(&world, &provider).await;
+}
+
+/// The same through the gateway's own callback, as a confidential client.
+async fn check_relayed(kind: Kind) {
+    const SECRET: &str = "a-secret-that-nobody-guesses";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), SECRET).unwrap();
+    let quirks = Quirks {
+        secret: Some(SECRET.to_owned()),
+        // Whoever sees this `iss` sees one that is not the gateway's.
+        emits_iss: true,
+        ..Quirks::of(kind)
+    };
+    let provider = Provider::start_with(quirks).await.unwrap();
+    let settings = format!(
+        "authorize: relay, credentials: {{ client_secret: {{ file: \"{}\" }} }}",
+        file.path().display()
+    );
+    let world = world(&profile_with(kind, &provider, &settings)).await;
+    check_in(&world, &provider).await;
+    let callback = format!("{}/oauth2/callback", world.public_url());
+    let asked = provider.requests();
+    let mut uris = asked
+        .iter()
+        .filter_map(|request| request.param("redirect_uri"));
+    assert!(
+        uris.all(|uri| uri == callback),
+        "one redirect URI is enough"
+    );
+}
+
+async fn check_in(world: &World, provider: &Provider) {
     for _ in 0..2 {
-        let client = sign_in(&world).await.unwrap();
+        let client = sign_in(world).await.unwrap();
         let echo = json!({"text": "hi"});
         assert_eq!(client.call_text("echo", echo.clone()).await.unwrap(), "hi");
         let before = client.bearer().await.unwrap();
@@ -112,6 +155,9 @@ async fn check(kind: Kind) {
         .await;
     assert_eq!(line["user"], "user-bob");
     provider.revoke();
+    let client = sign_in(world).await.unwrap();
+    provider.revoke();
+    assert!(client.refresh().await.is_err(), "a revoked grant is over");
 }
 
 /// Points the client straight at the provider: nobody registers it, and with a client id that
@@ -183,6 +229,22 @@ async fn ping_signs_people_in() {
 async fn any_other_provider_signs_people_in() {
     check(Kind::Plain).await;
     assert!(check_straight(Kind::Plain).await.is_ok());
+}
+
+#[tokio::test]
+async fn every_provider_can_be_relayed() {
+    for kind in [
+        Kind::Okta,
+        Kind::Auth0,
+        Kind::Keycloak,
+        Kind::Google,
+        Kind::Cognito,
+        Kind::Ping,
+        Kind::Plain,
+    ] {
+        println!("{kind:?}");
+        check_relayed(kind).await;
+    }
 }
 
 const CALLBACK: &str = "http://localhost:3118/callback";
