@@ -491,10 +491,20 @@ impl Provider {
                 [("request", Setting::list(["origin", "cookie"]))],
             ),
         ]);
-        if self.bearer == Bearer::IdToken {
-            let scopes = Setting::list(&self.scopes);
-            steps.push(Step::new("swap_token", [("scopes", scopes)]));
-        }
+        steps.push(match self.bearer {
+            Bearer::IdToken => {
+                let scopes = Setting::list(&self.scopes);
+                Step::new("swap_token", [("scopes", scopes)])
+            }
+            // Clients would present an opaque token, be refused, and sign in again, without end.
+            Bearer::AccessToken => Step::new(
+                "pass_token",
+                [
+                    ("audiences", Setting::list(&self.audiences)),
+                    ("audience_claim", self.audience_claim.as_str().into()),
+                ],
+            ),
+        });
         steps.push(self.way().exchange(&self.endpoints.token));
         steps
     }

@@ -5,7 +5,7 @@
 
 use mcp_gateway_emulator::{
     client::{ClientError, SignedIn, Step},
-    provider::{AUDIENCE, CLIENT_ID, Kind, Provider, Quirks},
+    provider::{AUDIENCE, Access, CLIENT_ID, Kind, Provider, Quirks},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -340,6 +340,34 @@ async fn a_resource_that_a_provider_refuses_is_no_obstacle() {
     let cured = authorize(&world, &world.url("/oauth2/authorize"), &asked).await;
     assert!(find(&cured, "code").is_some());
     sign_in(&world).await.unwrap();
+}
+
+/// Otherwise a client presents it, is refused, and signs in again, without end.
+#[tokio::test]
+async fn a_token_that_would_open_nothing_is_not_handed_out() {
+    let quirks = Quirks {
+        access: Access::Opaque,
+        ..Quirks::of(Kind::Okta)
+    };
+    let elsewhere = Quirks {
+        access: Access::Jwt("https://elsewhere.example"),
+        ..Quirks::of(Kind::Okta)
+    };
+    for (quirks, says) in [(quirks, "not a JWT"), (elsewhere, "for another API")] {
+        let provider = Provider::start_with(quirks).await.unwrap();
+        let world = world(&profile(Kind::Okta, &provider)).await;
+        let pairs = authorize(&world, &world.url("/oauth2/authorize"), &[]).await;
+        let form = [
+            ("client_id", CLIENT_ID),
+            ("grant_type", "authorization_code"),
+            ("code", find(&pairs, "code").unwrap()),
+            ("redirect_uri", CALLBACK),
+            ("code_verifier", VERIFIER),
+        ];
+        let answer = world.post_form("/oauth2/token", &form).await;
+        assert_eq!((answer.status, &*answer.error()), (502, "server_error"));
+        assert!(answer.body.contains(says), "{answer:?}");
+    }
 }
 
 #[tokio::test]
