@@ -74,6 +74,7 @@ pub(super) fn identity(provider: &Provider) -> Option<Identity> {
         tenants: vec![],
         jwks_uri: Endpoint::parse(&provider.endpoints.jwks).ok()?,
         scopes: provider.challenge_scopes(),
+        step_up: None,
         groups: None,
     })
 }

@@ -11,6 +11,8 @@ mod cimd;
 #[cfg(test)]
 mod forwarding;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod listeners;
@@ -27,9 +29,13 @@ mod sessions;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]
+mod tenants;
+#[cfg(test)]
 mod toolhive_api;
 #[cfg(test)]
 mod troubles;
+#[cfg(test)]
+mod upstream_tokens;
 #[cfg(test)]
 mod upstreams;
 #[cfg(test)]

@@ -31,7 +31,7 @@ use mcp_gateway_emulator::{
 pub(crate) use canned::Canned;
 pub(crate) use certificates::Authority;
 pub(crate) use client::{Answer, Client, exchange, install_provider, send};
-pub(crate) use gateway::{Gateway, Plan, Sealing};
+pub(crate) use gateway::{CLIENT_SECRET, Gateway, Plan, Sealing};
 pub(crate) use scripted::{Asked, Scripted};
 
 /// Longer than anything a test waits for on purpose.
@@ -92,7 +92,7 @@ impl World {
             public_url: None,
             health_check: "interval: 500ms, timeout: 1s".to_owned(),
             settings: String::new(),
-            server: None,
+            identity: None,
             routes: String::new(),
             sections: String::new(),
         }
@@ -164,7 +164,7 @@ pub(crate) struct Builder {
     public_url: Option<String>,
     health_check: String,
     settings: String,
-    server: Option<String>,
+    identity: Option<String>,
     routes: String,
     sections: String,
 }
@@ -230,11 +230,17 @@ impl Builder {
         self
     }
 
-    /// Says who signs people in instead of the tenant: a whole section as YAML. Workloads then take
-    /// callers without a token.
-    pub(crate) fn signs_in(mut self, section: &str) -> Self {
-        self.server = Some(section.to_owned());
-        self.workloads_without_oidc()
+    /// Says in another way whose tokens are good: a section as YAML, in which `{authority}` is where
+    /// the tenant listens, `{tenant}` its id, and `{client_id}` the gateway's.
+    pub(crate) fn identity(mut self, section: &str) -> Self {
+        self.identity = Some(section.to_owned());
+        self
+    }
+
+    /// Says who signs people in instead of the tenant, as [`identity`](Self::identity) does. Workloads
+    /// then take callers without a token.
+    pub(crate) fn signs_in(self, section: &str) -> Self {
+        self.identity(section).workloads_without_oidc()
     }
 
     /// Changes every workload.
@@ -356,16 +362,16 @@ impl Builder {
                 .replace("{authority}", &entra.authority())
                 .replace("{tenant}", &entra.tenant()),
         );
-        let server = self.server.unwrap_or_else(|| {
-            format!(
-                "authorization_server: {{ entra: {{ tenant: {}, client_id: {}, authority: \"{}\"{} }} }}",
-                entra.tenant(),
-                entra.client_id(),
-                entra.authority(),
-                self.settings,
-            )
-        });
-        let mut text = format!("{server}\n{}", self.sections);
+        let usual = format!(
+            "authorization_server: {{ entra: {{ tenant: {{tenant}}, client_id: {{client_id}}, authority: \"{{authority}}\"{} }} }}",
+            self.settings
+        );
+        let identity = self.identity.unwrap_or(usual);
+        let identity = identity
+            .replace("{authority}", &entra.authority())
+            .replace("{tenant}", &entra.tenant())
+            .replace("{client_id}", entra.client_id());
+        let mut text = format!("{identity}\n{}", self.sections);
         if !upstreams.is_empty() {
             write!(text, "upstreams:\n{upstreams}").unwrap();
         }
