@@ -100,6 +100,7 @@ fn tokens(c: &mut Criterion) {
     let issuer = Issuer {
         issuer: format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
         v1_issuer: None,
+        scopes: vec![],
         audiences: vec![AUDIENCE.to_owned()],
         audience_claim: "aud".to_owned(),
         claims: vec![],

@@ -16,7 +16,7 @@ const MAX_SHOWN: usize = 300;
 pub const STYLE: &str = include_str!("page.css");
 
 /// The source of [`STYLE`] in a content security policy.
-pub const STYLE_HASH: &str = "'sha256-7z/AkFy6tJN/m6rPklqmIQeVp3NOxnwzZa0E0+dfSRo='";
+pub const STYLE_HASH: &str = "'sha256-4IwlyhDegpUus1PNGWuKWMBSodcAhoPIBGfUZ8Ptd8c='";
 
 /// A page: what is wrong, and what the reader can do.
 #[derive(Debug)]

@@ -36,6 +36,9 @@ pub(super) struct Options {
     /// Shows a sign-in page instead of signing in the first user at once.
     #[arg(long)]
     sign_in_page: bool,
+    /// Relays sign-ins through the gateway's own callback, which asks before a client gets access.
+    #[arg(long)]
+    relay: bool,
     /// How long the tokens that clients get are valid, to watch them being refreshed.
     #[arg(long, value_name = "TIME", value_parser = period)]
     id_token_lifetime: Option<Period>,

@@ -75,6 +75,7 @@ pub(super) fn identity(provider: &Provider) -> Option<Identity> {
         jwks_uri: Endpoint::parse(&provider.endpoints.jwks).ok()?,
         scopes: provider.challenge_scopes(),
         step_up: None,
+        token_scopes: vec![],
         groups: None,
     })
 }

@@ -37,6 +37,8 @@ pub enum Denied {
     Kind,
     /// `tid` is another.
     Tenant,
+    /// `scp` holds none of our scopes: an id token, or one that was asked for without them.
+    Scope,
     /// `exp` has passed.
     Expired,
     /// `nbf` or `iat` is more than 60 s ahead.
@@ -50,7 +52,7 @@ pub enum Denied {
 
 impl Denied {
     /// Every reason, for whoever counts them.
-    pub(super) const REASONS: [Self; 19] = [
+    pub(super) const REASONS: [Self; 20] = [
         Self::TooLong,
         Self::Malformed,
         Self::Duplicate,
@@ -67,6 +69,7 @@ impl Denied {
         Self::Audience,
         Self::Kind,
         Self::Tenant,
+        Self::Scope,
         Self::Expired,
         Self::NotYetValid,
         Self::NoKeys {
@@ -94,6 +97,7 @@ impl Denied {
             Self::Audience => "audience",
             Self::Kind => "kind",
             Self::Tenant => "tenant",
+            Self::Scope => "scope",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::NoKeys { .. } => "no_keys",
@@ -126,6 +130,7 @@ impl Denied {
             Self::Audience => "the token is for another audience",
             Self::Kind => "the token is of another kind than is accepted here",
             Self::Tenant => "the token is from another tenant",
+            Self::Scope => "the token holds no scope of this server: sign in again",
             Self::Expired => "the token has expired",
             Self::NotYetValid => "the token is not valid yet",
             Self::NoKeys { .. } => {

@@ -139,7 +139,8 @@ impl Question<'_> {
                 html.push_str(words);
             } else {
                 html.push_str("use the permission <code>");
-                escape(scope, html);
+                // Of an API's scope, what a person may have heard of.
+                escape(scope.rsplit('/').next().unwrap_or(scope), html);
                 html.push_str("</code>");
             }
             html.push_str("</li>\n");
@@ -251,7 +252,7 @@ mod tests {
         Question {
             client,
             redirect_uri,
-            scopes: "openid offline_access tools.execute openid",
+            scopes: "openid offline_access api://8f3c/tools.execute openid",
             server: "https://mcp.test",
             provider: "https://login.test/authorize",
             action: "/oauth2/consent",

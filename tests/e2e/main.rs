@@ -9,9 +9,13 @@ mod bodies;
 #[cfg(test)]
 mod cimd;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod forwarding;
 #[cfg(test)]
 mod groups;
+#[cfg(test)]
+mod hints;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use mcp_gateway_emulator::{
-    entra::Entra,
+    entra::{Entra, Platform},
     toolhive::{Oidc, Workload},
 };
 use mcp_gateway_filters::Catalog;
@@ -53,6 +53,11 @@ impl System {
         if let Some(lifetime) = options.id_token_lifetime {
             entra = entra.id_token_lifetime(lifetime.0);
         }
+        if options.relay {
+            // The one redirect URI that such a registration needs.
+            let callback = format!("https://localhost:{port}/oauth2/callback");
+            entra = entra.redirects(vec![(Platform::Native, callback)]);
+        }
         let entra = entra
             .start()
             .await
@@ -75,7 +80,7 @@ impl System {
             }
         }
         let log = if options.check { "off" } else { "stderr" };
-        let text = configuration(port, &directory, log, &entra, &workloads);
+        let text = configuration(port, &directory, log, options.relay, &entra, &workloads);
         let file = directory.join("gateway.yaml");
         fs::write(&file, text).map_err(|e| failed("the configuration cannot be written", e))?;
         let gateway = start_gateway(&file, catalog, socket)?;
@@ -157,12 +162,14 @@ fn configuration(
     port: u16,
     directory: &Path,
     access_log: &str,
+    relay: bool,
     entra: &Entra,
     workloads: &[Workload],
 ) -> String {
     use std::fmt::Write;
     let (directory, authority) = (directory.display(), entra.authority());
     let (tenant, client_id) = (entra.tenant(), entra.client_id());
+    let authorize = if relay { ", authorize: relay" } else { "" };
     let mut text = format!(
         "# The configuration of `mcp-gateway demo`; `mcp-gateway explain` shows what it expands to.
 public_url: https://localhost:{port}
@@ -172,7 +179,7 @@ listeners:
 admin: {{ address: 127.0.0.1:0 }}
 access_log: {access_log}
 authorization_server:
-  entra: {{ tenant: {tenant}, client_id: {client_id}, bearer: id_token, authority: \"{authority}\" }}
+  entra: {{ tenant: {tenant}, client_id: {client_id}, bearer: id_token, authority: \"{authority}\"{authorize} }}
 sessions: {{ state_directory: {directory} }}
 upstreams:
 "
