@@ -318,7 +318,7 @@ fn free_port() -> u16 {
     socket.local_addr().unwrap().port()
 }
 
-/// The bed's configuration, and the steps of `/oauth2/token` in front of a provider that is ours.
+/// The bed's configuration, and the steps of `/oauth2/token`, at another path, in front of a provider that is ours.
 fn configuration(address: SocketAddr, entra: &Entra, token: &str, state: &Path) -> String {
     let provider = bed::token_endpoint(&json!({
         "token_type": "Bearer",
@@ -332,7 +332,7 @@ fn configuration(address: SocketAddr, entra: &Entra, token: &str, state: &Path) 
         { "cors": { "origins": "any", "methods": ["POST"] } },
         { "check_token_request": { "client_id": entra.client_id() } },
         { "strip_form": { "params": ["resource", "prompt"] } },
-        { "complete_scope": {
+        { "repair_scope": {
             "in": "form", "scopes": ["openid", "offline_access"],
             "default": ["openid", "profile", "email", "offline_access"],
         } },
@@ -347,7 +347,7 @@ fn configuration(address: SocketAddr, entra: &Entra, token: &str, state: &Path) 
         bed::upstream(),
         state,
     );
-    format!("{text}  - path: /token\n    filters: {steps}\n")
+    format!("{text}  - path: /exchange\n    filters: {steps}\n")
 }
 
 fn authorize(client_id: &str) -> String {
@@ -362,7 +362,7 @@ fn exchange(client_id: &str) -> String {
         "c".repeat(700)
     );
     format!(
-        "POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        "POST /exchange HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
         form.len()
     )
 }
