@@ -10,11 +10,11 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= /etc/systemd/system
 
-.PHONY: help demo test lint check bench clients fuzz build release install prerequisites
+.PHONY: help demo test lint check bench instructions clients fuzz build release install prerequisites
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: prerequisites ## Runs the whole system on this machine: gateway, Entra ID, ToolHive, emulated
 	cargo run --locked -- demo $(ARGS)
@@ -38,6 +38,10 @@ fuzz: prerequisites ## Fuzzes what reads bytes of clients: make fuzz ARGS='ingre
 
 bench: prerequisites ## Runs the benchmarks
 	cargo bench --locked --workspace
+
+instructions: ## Counts the instructions of a request and fails when there are more than recorded: ARGS=--record
+	@tools/install-prerequisites.sh valgrind
+	cargo bench --locked --bench instructions -- $(ARGS)
 
 build: prerequisites
 	cargo build --locked

@@ -10,17 +10,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
-use pingora_core::{
-    apps::{HttpServerApp, ReusedHttpStream},
-    protocols::http::ServerSession,
-    server::ShutdownWatch,
-};
+use pingora_core::{apps::ReusedHttpStream, protocols::http::ServerSession, server::ShutdownWatch};
 use serde_json::{Map, Value};
 
-use crate::{respond::respond, telemetry::metrics::Metrics};
+use crate::{listener::App, respond::respond, telemetry::metrics::Metrics};
 
 pub use config::Config;
 
@@ -94,10 +89,9 @@ impl Admin {
     }
 }
 
-#[async_trait]
-impl HttpServerApp for Admin {
-    async fn process_new_http(
-        self: &Arc<Self>,
+impl App for Admin {
+    async fn serve(
+        &self,
         mut session: ServerSession,
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {

@@ -7,6 +7,7 @@ pub mod delegation;
 pub mod directory;
 pub mod egress;
 pub mod ingress;
+mod io;
 pub mod listener;
 pub mod oauth;
 pub mod oidc;

@@ -1,6 +1,7 @@
 //! Sockets that clients connect to: TLS, and what is served on each.
 
 mod admission;
+mod app;
 mod certificates;
 mod config;
 mod connection;
@@ -19,7 +20,6 @@ use ipnet::IpNet;
 use mcp_gateway_filters::Problem;
 use parking_lot::Mutex;
 use pingora_core::{
-    apps::HttpServerApp,
     listeners::ListenerConfig,
     protocols::l4::stream::L4BufferSettings,
     server::{Fds, ShutdownWatch},
@@ -30,8 +30,10 @@ use rustls::crypto::CryptoProvider;
 use crate::{ingress::Limits, telemetry::metrics::Metrics};
 
 pub use admission::{Admission, RESERVE};
+pub use app::App;
 pub use config::{CertificateConfig, Config, ProxyProtocol, Serve, TlsConfig};
 
+use app::Http2;
 use connection::Connections;
 use tls::Tls;
 
@@ -116,7 +118,7 @@ impl Bound {
     /// Serves the connections that `gate` admits until `shutdown` turns true; open ones live on.
     pub async fn serve<A>(self, app: Arc<A>, gate: Gate, metrics: &Metrics, shutdown: ShutdownWatch)
     where
-        A: HttpServerApp + Send + Sync + 'static,
+        A: App,
     {
         let label = self.address.to_string();
         if let Some(tls) = &self.tls {
@@ -132,6 +134,7 @@ impl Bound {
             }
         }
         let connections = Connections {
+            http2: Arc::new(Http2(Arc::clone(&app))),
             app,
             tls: self.tls,
             balancers: self.balancers,

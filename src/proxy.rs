@@ -24,23 +24,26 @@ mod redirect;
 mod relay;
 mod upstream_token;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use http::StatusCode;
 use mcp_gateway_filters::{Filter, RefusedByRedirect, Response, Verdict};
 use pingora_core::{
-    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
+    apps::{HttpServerOptions, ReusedHttpStream},
     protocols::http::{ServerSession, v2::server::H2Options},
     server::ShutdownWatch,
 };
 
 use crate::{
     ingress::{self, HEALTH_PATH, Limits},
+    listener::App,
     respond,
     session::Sealer,
     snapshot::{Route, Snapshot, Step},
@@ -102,7 +105,11 @@ impl RequestIds {
 
     fn next(&self) -> String {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{:08x}{next:012x}", self.prefix)
+        // `format!` would begin with less and grow twice.
+        let mut id = String::with_capacity(20);
+        // A string takes everything.
+        let _ = write!(id, "{:08x}{next:012x}", self.prefix);
+        id
     }
 }
 
@@ -168,7 +175,8 @@ impl Proxy {
         answer::fail(session, call, *reply).await
     }
 
-    /// Finds the route and runs its steps.
+    /// Finds the route and runs its steps. What only sign-ins need is boxed, so that tool calls and
+    /// idle connections do not hold room for it.
     async fn route(
         &self,
         session: &mut ServerSession,
@@ -216,23 +224,26 @@ impl Proxy {
                         None => body::gather(session, exchange::FORM_LIMIT, &call.snapshot).await?,
                     };
                     let own = call.grants.is_some();
-                    let reply = exchange::run(exchange, form, own, call.later()).await?;
+                    let asked = exchange::run(exchange, form, own, call.later());
+                    let reply = Box::pin(asked).await?;
                     let reply = relay::seal_grant(call, reply)?;
                     return answer::reply(session, call, reply).await;
                 }
                 Step::ResolveClient(step) => {
-                    if let Some(page) = relay::resolve(step, session, call).await? {
+                    if let Some(page) = Box::pin(relay::resolve(step, session, call)).await? {
                         call.refused("resolve_client");
                         return answer::reply(session, call, page).await;
                     }
                 }
                 Step::Relay(step) => {
-                    let reply = relay::answer(step, session, call).await?;
+                    let reply = Box::pin(relay::answer(step, session, call)).await?;
                     return answer::reply(session, call, reply).await;
                 }
-                Step::OpenGrant(grants) => relay::open_grant(grants, session, call).await?,
+                Step::OpenGrant(grants) => {
+                    Box::pin(relay::open_grant(grants, session, call)).await?;
+                }
                 Step::IssueClient(step) => {
-                    let reply = relay::issue(step, session, call, &route).await?;
+                    let reply = Box::pin(relay::issue(step, session, call, &route)).await?;
                     if reply.status() != StatusCode::CREATED {
                         call.refused("register_client");
                     }
@@ -322,10 +333,9 @@ async fn apply(
     }
 }
 
-#[async_trait]
-impl HttpServerApp for Proxy {
-    async fn process_new_http(
-        self: &Arc<Self>,
+impl App for Proxy {
+    async fn serve(
+        &self,
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {

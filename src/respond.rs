@@ -59,9 +59,15 @@ pub(crate) fn keep_if_drainable(session: &mut ServerSession) {
 }
 
 /// Gives the connection back for the next request, where there can be one.
-pub(crate) async fn finish(session: ServerSession) -> Option<ReusedHttpStream> {
+///
+/// What `ServerSession::finish` does, whose future has room for sessions of every kind.
+pub(crate) async fn finish(mut session: ServerSession) -> Option<ReusedHttpStream> {
     let settings = HttpPersistentSettings::for_session(&session);
-    let stream = session.finish().await.ok().flatten()?;
+    session.finish_body().await.ok()?;
+    let ServerSession::H1(session) = session else {
+        return None;
+    };
+    let stream = session.reuse().await.ok().flatten()?;
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }
 

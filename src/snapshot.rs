@@ -4,6 +4,7 @@
 //! verdict cache. It never sees YAML.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -127,6 +128,12 @@ pub struct Authenticate {
     pub verifier: Arc<Verifier>,
     /// `Bearer resource_metadata="…", scope="…"` (RFC 9728 §5.1, RFC 6750 §3).
     pub challenge: String,
+    /// The beginning of a challenge that asks for other scopes: `Bearer resource_metadata="…"`.
+    pub metadata: String,
+    /// The scopes that the challenge asks for.
+    pub scopes: Vec<String>,
+    /// Scopes that stand for claims, where demands of a policy travel as scopes.
+    pub step_up: Option<BTreeMap<String, String>>,
     /// Groups of which the caller must be in one; empty lets everyone go on.
     pub groups: Vec<String>,
     /// Who tells groups that a token does not list.

@@ -12,7 +12,7 @@ use std::{
 
 /// Modules from the bottom up. A module uses rows below its own, never its own row.
 const LAYERS: &[&[&str]] = &[
-    &["origin", "respond", "router", "secret", "units"],
+    &["io", "origin", "respond", "router", "secret", "units"],
     &["ingress", "seal", "telemetry"],
     &["egress", "listener", "relay", "session", "upstream"],
     &["admin", "oauth", "oidc"],

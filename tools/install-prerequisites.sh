@@ -2,7 +2,8 @@
 # Makes sure that this machine can build the gateway, without asking.
 #
 # Installs make, cmake and a C compiler with apt-get, dnf, microdnf or yum, as root or through sudo,
-# and only those that are missing. When nothing is missing it takes a few milliseconds and prints
+# and only those that are missing; programs named as arguments, too: `install-prerequisites.sh
+# valgrind`. When nothing is missing it takes a few milliseconds and prints
 # nothing. Rust is checked, never installed: a toolchain in somebody's home is theirs to choose.
 # With `c++` as its argument it makes sure of a C++ compiler, too, which fuzzing needs.
 set -eu
@@ -56,8 +57,11 @@ has_cmake() {
     has cmake && at_least "$(cmake --version | sed -n '1s/^cmake version //p')" "$MINIMUM_CMAKE"
 }
 
-# Prints what is missing, one word each.
+# Prints what is missing, one word each. Arguments: programs in packages of the same name.
 missing() {
+    for program; do
+        has "$program" || echo "$program"
+    done
     has make || echo make
     has_cmake || echo cmake
     compiles_c || echo c-compiler
@@ -122,10 +126,10 @@ install_missing() {
 }
 
 check_rust
-lacking=$(missing)
+lacking=$(missing "$@")
 [ -n "$lacking" ] || exit 0
 install_missing "$lacking"
-lacking=$(missing)
+lacking=$(missing "$@")
 if [ -n "$lacking" ]; then
     # shellcheck disable=SC2086 # a list of words
     say "error: installed, but still not usable:" $lacking

@@ -27,25 +27,47 @@ pub const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params"
 
 /// Starts the upstream: POST gets JSON and a session id, GET an endless stream of events.
 pub fn upstream() -> SocketAddr {
+    listen(serve)
+}
+
+/// Starts a provider's token endpoint, which answers every request with this JSON.
+pub fn token_endpoint(answer: &serde_json::Value) -> SocketAddr {
+    let answer = json_answer(&answer.to_string());
+    listen(move |mut stream| {
+        let mut buffer = Vec::new();
+        while read_message(&mut stream, &mut buffer).is_some() {
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Serves each connection on a thread of its own.
+fn listen(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
+            let serve = serve.clone();
             thread::spawn(move || serve(stream));
         }
     });
     address
 }
 
-fn serve(mut stream: TcpStream) {
-    let body = format!(
-        r#"{{"jsonrpc":"2.0","id":7,"result":{{"content":[{{"type":"text","text":"{}"}}]}}}}"#,
-        "x".repeat(ANSWER_BODY)
-    );
-    let answer = format!(
+fn json_answer(body: &str) -> String {
+    format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
-    );
+    )
+}
+
+fn serve(mut stream: TcpStream) {
+    let answer = json_answer(&format!(
+        r#"{{"jsonrpc":"2.0","id":7,"result":{{"content":[{{"type":"text","text":"{}"}}]}}}}"#,
+        "x".repeat(ANSWER_BODY)
+    ));
     let opening = answer.replace(
         "\r\n\r\n",
         "\r\nMcp-Session-Id: 4dd1fdd2-6e2c-4a0e-8a53-0c5ec7a9fd2e\r\n\r\n",
@@ -53,8 +75,7 @@ fn serve(mut stream: TcpStream) {
     let mut buffer = Vec::new();
     while let Some(head) = read_message(&mut stream, &mut buffer) {
         let sent = if head.starts_with("GET /health") {
-            let body = r#"{"status":"healthy"}"#;
-            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes())
+            stream.write_all(json_answer(r#"{"status":"healthy"}"#).as_bytes())
         } else if head.starts_with("GET") {
             return events(stream);
         } else if field(&head, "mcp-session-id").is_some() {

@@ -5,8 +5,8 @@
 //! neither dynamic client registration nor an RFC 8414 document here, because there is none there:
 //! a conforming MCP client that is pointed straight at it fails, as it would in production.
 //!
-//! What it does not do: device code, on-behalf-of, client credentials, hybrid and implicit flows,
-//! `userinfo`.
+//! As much of Microsoft Graph as tells a user's groups stands beside it. What it does not do: device
+//! code, hybrid and implicit flows.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -30,9 +30,12 @@ use crate::record::Recorded;
 mod authorize;
 mod builder;
 mod claims;
+mod confidential;
 mod directory;
 mod error;
 mod fault;
+mod grants;
+mod graph;
 mod jwt;
 mod keys;
 mod metadata;
@@ -47,7 +50,7 @@ mod token;
 mod told;
 
 pub use builder::Builder;
-pub use directory::{App, GRAPH, Grant, Platform, User};
+pub use directory::{App, ClientCertificate, GRAPH, Grant, Platform, User};
 pub use fault::{Endpoint, Fault};
 pub use jwt::TokenBuilder;
 pub use redirect::LoopbackPorts;
@@ -152,12 +155,15 @@ impl Entra {
     #[must_use]
     pub fn token(&self, who: &str) -> TokenBuilder {
         let directory = self.state.directory();
-        let issuer = self.issuer();
+        let tenant = directory
+            .user(who)
+            .map_or(&*directory.tenant, |user| directory.tenant_of(user));
+        let issuer = self.state.issuer(tenant);
         let now = self.state.clock.now();
         let claims = match (directory.app(&self.client_id), directory.user(who)) {
             (Some(client), Some(user)) => {
                 let subject = Subject {
-                    tenant: &directory.tenant,
+                    tenant,
                     issuer: &issuer,
                     client,
                     user,
@@ -183,6 +189,12 @@ impl Entra {
         self.access_token(who, GRAPH, "User.Read profile openid email")
     }
 
+    /// Mints an access token of a person for another API, by the API's application id.
+    #[must_use]
+    pub fn token_for(&self, who: &str, api: &str, scp: &str) -> Option<String> {
+        self.access_token(who, api, scp)
+    }
+
     /// Mints an access token for the gateway's own API.
     #[must_use]
     pub fn api_token(&self, who: &str) -> Option<String> {
@@ -191,10 +203,11 @@ impl Entra {
 
     fn access_token(&self, who: &str, api: &str, scp: &str) -> Option<String> {
         let directory = self.state.directory();
-        let issuer = self.issuer();
+        let tenant = directory.tenant_of(directory.user(who)?);
+        let issuer = self.state.issuer(tenant);
         let now = self.state.clock.now();
         let subject = Subject {
-            tenant: &directory.tenant,
+            tenant,
             issuer: &issuer,
             client: directory.app(&self.client_id)?,
             user: directory.user(who)?,

@@ -121,8 +121,14 @@ Settings:
   sessions: true or false, default false
       Whether this is an MCP route with sessions.
 
-  upstream_token: `caller` or `none`, default caller
-      Whether the upstream gets the caller's `Authorization`.
+  upstream_token: `caller`, `none`, or a map with one key, default caller
+      What the upstream gets as proof of who calls: the caller's `Authorization`, nothing, or in
+      its place:
+      `static: { secret: { env: KEY } }`, the same for every caller, as a bearer or as `header`;
+      `on_behalf_of: { scopes: [api://ID/.default] }`, a token that Entra gives on behalf of the
+      caller, asked for as `client_id` with `credentials` at `url`;
+      `exchange: { url: https://host/token, audience: x }`, a token that an authorization server
+      gives in exchange for the caller's (RFC 8693).
 ";
 
 const EXCHANGE: &str = "\

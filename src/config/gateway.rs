@@ -16,7 +16,7 @@ use crate::{
     admin, directory, egress,
     ingress::{ClientAddress, Limits},
     listener,
-    oauth::{ClientCredentials, CredentialSource, GroupSettings},
+    oauth::{ClientCredentials, CredentialSource, GroupSettings, StepUp},
     origin::{Origin, is_loopback},
     router::Allow,
     secret::Secret,
@@ -86,6 +86,10 @@ pub struct Identity {
     pub jwks_uri: Endpoint,
     /// What a challenge asks for: never `offline_access`.
     pub scopes: Vec<String>,
+    /// Scopes that stand for claims, and those claims, in JSON. What a policy demands of a caller is
+    /// asked for by such a scope; without this, a challenge names the claims only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_up: Option<StepUp>,
     /// Who tells the groups that a token does not list; nobody when it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<GroupSettings>,

@@ -82,7 +82,7 @@ fn of_entra(reader: &mut Reader<'_>, secrets: &Secrets<'_>, entra: Entra) -> Rea
             .groups
             .as_ref()
             .is_some_and(|groups| groups.credentials.is_some());
-        let from = if !own && entra.credentials.is_some() {
+        let from = if !own && groups.credentials.is_some() {
             Credentials::OfProvider(credentials.as_ref())
         } else {
             Credentials::OfGroups
@@ -106,12 +106,15 @@ fn completed(mut groups: GroupSettings, entra: &Entra) -> GroupSettings {
     let endpoints = entra.endpoints();
     groups.graph.get_or_insert(endpoints.graph);
     groups.url.get_or_insert(endpoints.token_of_tenant);
-    if groups.credentials.is_none() && groups.client_id.is_none() {
+    // A user's token is only good in the hands of the application that it is for.
+    let asker = match groups.overage {
+        Overage::OnBehalfOf => entra.audience_application(),
+        _ => entra.client_id.as_str(),
+    };
+    let asker = groups.client_id.get_or_insert_with(|| asker.to_owned());
+    if groups.credentials.is_none() && asker == entra.client_id.as_str() {
         groups.credentials.clone_from(&entra.credentials);
     }
-    groups
-        .client_id
-        .get_or_insert_with(|| entra.client_id.as_str().to_owned());
     groups
 }
 
@@ -201,6 +204,7 @@ fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identi
         tenants,
         jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,
         scopes: entra.challenge_scopes(),
+        step_up: entra.claims_scopes().cloned(),
         groups,
     })
 }

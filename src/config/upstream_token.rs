@@ -230,12 +230,13 @@ fn on_behalf_of(
     if let Some(Profile { entra, .. }) = profile {
         let endpoints = entra.endpoints();
         settings.url.get_or_insert(endpoints.token_of_tenant);
-        if !own && settings.client_id.is_none() {
+        // A caller's token is only good in the hands of the application that it is for.
+        let client_id = settings
+            .client_id
+            .get_or_insert_with(|| entra.audience_application().to_owned());
+        if !own && client_id == entra.client_id.as_str() {
             settings.credentials.clone_from(&entra.credentials);
         }
-        settings
-            .client_id
-            .get_or_insert_with(|| entra.client_id.as_str().to_owned());
     }
     let url = needed(reader, base, "url", settings.url.as_ref());
     let client_id = needed(reader, base, "client_id", settings.client_id.as_ref());
@@ -247,7 +248,7 @@ fn on_behalf_of(
         (Some(_), Some(profile)) => profile.credentials.cloned(),
         _ => {
             let what = "Entra gives tokens on behalf of a user only to an application that proves who it is";
-            let help = "add `credentials` here, or to `authorization_server.entra`";
+            let help = "add the `credentials` of the application that callers' tokens are for, here or to `authorization_server.entra`";
             reader.problem_help(base, what, help);
             None
         }
@@ -329,3 +330,6 @@ pub(super) fn called(reader: &mut Reader<'_>, at: &str, url: String) -> Option<S
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use http::StatusCode;
 use ipnet::IpNet;
 use log::debug;
 use pingora_core::{
-    apps::{HttpPersistentSettings, HttpServerApp, ServerApp},
+    apps::{HttpPersistentSettings, ServerApp},
     protocols::{ALPN, Stream, http::ServerSession, l4::stream::Stream as TcpStream},
     server::ShutdownWatch,
 };
@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     admission::{AddressPermit, Admission, Admitted},
+    app::{App, Http2},
     preface,
     tls::Tls,
     wire::Wire,
@@ -40,6 +41,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// What serves the connections of one listener.
 pub(super) struct Connections<A> {
     pub(super) app: Arc<A>,
+    pub(super) http2: Arc<Http2<A>>,
     /// Missing on a plain listener.
     pub(super) tls: Option<Tls>,
     /// Who speaks the PROXY protocol.
@@ -89,7 +91,7 @@ impl Drop for Active<'_> {
     }
 }
 
-impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
+impl<A: App> Connections<A> {
     fn refuse(&self, reason: &str) {
         self.refusals.with_label_values(&[reason]).inc();
     }
@@ -164,7 +166,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Connections<A> {
         let mut session = ServerSession::new_http1(wire);
         end_after(&mut session);
         session.set_pipelined_prefix(head);
-        self.app.process_new_http(session, shutdown).await?;
+        self.app.serve(session, shutdown).await?;
         Some(())
     }
 
@@ -289,7 +291,13 @@ fn find_end(buffer: &[u8], searched: &mut usize, limit: usize) -> Result<Option<
     let from = searched.saturating_sub(3);
     let fresh = buffer.get(from..).unwrap_or_default();
     *searched = buffer.len();
-    let end = memchr::memmem::find(fresh, b"\r\n\r\n").map(|at| from + at + 4);
+    // The empty line counts without its carriage return, too: a head with bare line feeds would
+    // never end otherwise, and is refused as soon as it does.
+    let end = memchr::memchr_iter(b'\n', fresh).find_map(|at| match fresh.get(at + 1..)? {
+        [b'\n', ..] => Some(from + at + 2),
+        [b'\r', b'\n', ..] => Some(from + at + 3),
+        _ => None,
+    });
     if end.unwrap_or(buffer.len()) > limit {
         return Err(Refused {
             status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -297,16 +305,11 @@ fn find_end(buffer: &[u8], searched: &mut usize, limit: usize) -> Result<Option<
             description: "the request head is too large",
         });
     }
-    // A head with bare line feeds never ends: it is refused as soon as it would have ended.
-    let bare = memchr::memmem::find(fresh, b"\n\n").map(|at| from + at + 2);
-    Ok(match (end, bare) {
-        (Some(end), Some(bare)) => Some(end.min(bare)),
-        (end, bare) => end.or(bare),
-    })
+    Ok(end)
 }
 
 #[async_trait]
-impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
+impl<A: App> ServerApp for Connections<A> {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
@@ -323,13 +326,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
         // The handshake needs the stream itself; what the listener accepted is always one.
         let tcp = *stream.into_any().downcast::<TcpStream>().ok()?;
         if let Admitted::ForHealth(refused) = permit.admitted() {
-            let served = timeout(HEALTH_TIMEOUT, self.serve_health(tcp, &refused, shutdown)).await;
+            let health = Box::pin(self.serve_health(tcp, &refused, shutdown));
+            let served = timeout(HEALTH_TIMEOUT, health).await;
             if served.is_err() {
                 self.refuse(refused.reason);
             }
             return None;
         }
-        let (io, _counted) = self.handshake(tcp, permit.admitted()).await?;
+        // Boxed, so that an idle connection does not hold the room that its handshake needed.
+        let (io, _counted) = Box::pin(self.handshake(tcp, permit.admitted())).await?;
         if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
             let mut wire = Wire::http2(io, self.refusals.clone());
             // Pingora would wait for it for ever.
@@ -338,7 +343,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
                 self.refuse("http2_preface");
                 return None;
             }
-            return ServerApp::process_new(&self.app, Box::new(wire), shutdown).await;
+            return ServerApp::process_new(&self.http2, Box::new(wire), shutdown).await;
         }
         let mut wire = Box::new(Wire::new(io, self.refusals.clone()));
         let mut settings: Option<HttpPersistentSettings> = None;
@@ -353,17 +358,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Connections<A> {
                 end_after(&mut session);
             }
             session.set_pipelined_prefix(head);
-            let (stream, kept) = self
-                .app
-                .process_new_http(session, shutdown)
-                .await?
-                .consume();
+            let (stream, kept) = self.app.serve(session, shutdown).await?.consume();
             wire = Wire::back(stream)?;
             settings = kept;
         }
-    }
-
-    async fn cleanup(&self) {
-        self.app.http_cleanup().await;
     }
 }

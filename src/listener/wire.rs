@@ -5,32 +5,28 @@
 //! exactly makes reading fail before the doubtful bytes are seen by anyone. Of an HTTP/2 connection,
 //! whose requests the h2 library tells apart, only the frames are counted.
 //!
-//! Pingora's `IO` is implemented for everything that has its parts, so this type travels through
-//! Pingora's HTTP session and comes back from it when the connection is kept.
+//! It travels through Pingora's HTTP session and comes back from it when the connection is kept.
 
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use async_trait::async_trait;
 use bytes::BytesMut;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
-    raw_connect::ProxyDigest,
-    tls::{SslDigest, TlsRef},
-};
+use pingora_core::protocols::Stream;
 use prometheus::IntCounterVec;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use crate::ingress::{BodyScan, FrameScan, Framing, Refused};
+use crate::{
+    ingress::{BodyScan, FrameScan, Framing, Refused},
+    io::leave_to_io,
+};
 
-/// The first allocation for a head.
-const HEAD_ALLOCATION: usize = 2048;
+/// The first allocation for a head: most requests, with the token of their caller and a call, come
+/// in one read.
+const HEAD_ALLOCATION: usize = 4096;
 /// How much of the requests after this one is held before the client has to wait.
 const AHEAD_LIMIT: usize = 16 * 1024;
 
@@ -182,90 +178,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-}
-
-#[async_trait]
-impl Shutdown for Wire {
-    async fn shutdown(&mut self) {
-        Shutdown::shutdown(&mut *self.io).await;
-    }
-}
-
-impl UniqueID for Wire {
-    fn id(&self) -> UniqueIDType {
-        self.io.id()
-    }
-}
-
-impl Ssl for Wire {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.io.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.io.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.io.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Wire {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.io.get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.io.get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.io.get_write_pending_time()
-    }
-}
-
-impl GetProxyDigest for Wire {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.io.get_proxy_digest()
-    }
-}
-
-impl GetSocketDigest for Wire {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.io.get_socket_digest()
-    }
-}
-
-impl Peek for Wire {}
+leave_to_io!(Wire);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, StatusCode, header, request};
-use mcp_gateway_filters::Identity;
+use mcp_gateway_filters::{Identity, claims_scope};
 
 use super::failure::Failure;
 use crate::{
@@ -103,14 +103,25 @@ pub(super) fn sign_in_again(route: &Route) -> Failure {
 }
 
 /// The answer to a caller who must do more than sign in; `claims` says what, in JSON, for the next
-/// sign-in (the claims challenge of Entra's conditional access).
+/// sign-in (the claims challenge of Entra's conditional access). Clients that do not know `claims`
+/// ask for a scope that stands for them.
 pub(super) fn interaction_required(route: &Route, claims: Option<&str>) -> Failure {
     with_gate(route, |gate| {
+        let stands = gate.step_up.as_ref().zip(claims);
+        let stands = stands.and_then(|(names, claims)| claims_scope(names, claims));
+        let challenge = match stands {
+            None => gate.challenge.clone(),
+            Some(scope) => {
+                let scopes = gate.scopes.iter().chain([&scope]);
+                let scopes: Vec<&str> = scopes.map(String::as_str).collect();
+                format!("{}, scope=\"{}\"", gate.metadata, scopes.join(" "))
+            }
+        };
         let claims = claims.map_or_else(String::new, |claims| {
             format!(", claims=\"{}\"", URL_SAFE_NO_PAD.encode(claims))
         });
         unauthorized(
-            format!("{}, error=\"insufficient_claims\"{claims}", gate.challenge),
+            format!("{challenge}, error=\"insufficient_claims\"{claims}"),
             "the company's rules ask for more than this sign-in: sign in again and follow them",
             "interaction_required",
         )

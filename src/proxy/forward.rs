@@ -65,7 +65,8 @@ pub(super) fn request_head(
     to: &Forwarded<'_>,
 ) -> Result<RequestHeader> {
     let nominated = nominated(&client.headers);
-    let mut head = RequestHeader::build(
+    // Without a second map for the case of names, which says nothing (RFC 9110 §5.1).
+    let mut head = RequestHeader::build_no_case(
         client.method.clone(),
         to.target.as_bytes(),
         Some(client.headers.len() + 6),

@@ -145,9 +145,11 @@ impl Leg {
             if !fresh && let Some(stream) = self.connector.reused_stream(&**peer).await {
                 return Ok((stream, peer, true));
             }
+            // Boxed, because few requests need it and all would have to carry its nine kilobytes.
+            let connecting = Box::pin(self.connector.new_stream(&**peer));
             let connected = tokio::select! {
                 biased;
-                connected = self.connector.new_stream(&**peer) => connected,
+                connected = connecting => connected,
                 gone = client.read_body_or_idle(true) => return Err(LegError::Gone(gone_error(gone))),
             };
             match connected {

@@ -1,17 +1,10 @@
 //! A plain listener that only says where the gateway really is.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use pingora_core::{
-    apps::{HttpServerApp, ReusedHttpStream},
-    protocols::http::ServerSession,
-    server::ShutdownWatch,
-};
+use pingora_core::{apps::ReusedHttpStream, protocols::http::ServerSession, server::ShutdownWatch};
 
-use crate::respond::respond;
+use crate::{listener::App, respond::respond};
 
 /// Redirects every request to the same path of the public URL.
 pub struct RedirectToHttps {
@@ -29,10 +22,9 @@ impl RedirectToHttps {
     }
 }
 
-#[async_trait]
-impl HttpServerApp for RedirectToHttps {
-    async fn process_new_http(
-        self: &Arc<Self>,
+impl App for RedirectToHttps {
+    async fn serve(
+        &self,
         mut session: ServerSession,
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {

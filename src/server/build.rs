@@ -105,6 +105,10 @@ impl Server {
             egress: &egress,
             verifier: verifier.as_ref(),
             directory: directory.as_ref(),
+            step_up: config
+                .identity
+                .as_ref()
+                .and_then(|identity| identity.step_up.as_ref()),
             tenants: &tenants,
             metrics: &metrics,
             pressure: &pressure,

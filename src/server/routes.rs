@@ -11,6 +11,7 @@ use crate::{
     directory::Directory,
     egress::{Egress, Target},
     ingress::Pressure,
+    oauth::StepUp,
     oidc::Verifier,
     relay::{self, Clients, Grants, Seals, SignIn},
     router::Router,
@@ -25,6 +26,8 @@ pub(super) struct Parts<'a> {
     pub(super) egress: &'a Arc<Egress>,
     pub(super) verifier: Option<&'a Arc<Verifier>>,
     pub(super) directory: Option<&'a Arc<Directory>>,
+    /// Scopes that stand for claims.
+    pub(super) step_up: Option<&'a StepUp>,
     /// Those whose users may call.
     pub(super) tenants: &'a [String],
     pub(super) metrics: &'a Metrics,
@@ -156,13 +159,17 @@ impl Parts<'_> {
         let verifier = self
             .verifier
             .ok_or_else(|| Problem::new("", "`authenticate` needs an `authorization_server`"))?;
-        let mut challenge = format!("Bearer resource_metadata=\"{}\"", gate.resource_metadata);
+        let metadata = format!("Bearer resource_metadata=\"{}\"", gate.resource_metadata);
+        let mut challenge = metadata.clone();
         if !gate.scopes.is_empty() {
             challenge = format!("{challenge}, scope=\"{}\"", gate.scopes.join(" "));
         }
         Ok(snapshot::Authenticate {
             verifier: Arc::clone(verifier),
             challenge,
+            metadata,
+            scopes: gate.scopes.clone(),
+            step_up: self.step_up.cloned(),
             groups: gate.groups.clone(),
             directory: self.directory.map(Arc::clone),
         })

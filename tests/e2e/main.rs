@@ -9,6 +9,8 @@ mod bodies;
 #[cfg(test)]
 mod forwarding;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod listeners;
@@ -23,9 +25,13 @@ mod sessions;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]
+mod tenants;
+#[cfg(test)]
 mod toolhive_api;
 #[cfg(test)]
 mod troubles;
+#[cfg(test)]
+mod upstream_tokens;
 #[cfg(test)]
 mod upstreams;
 #[cfg(test)]

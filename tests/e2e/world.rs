@@ -31,7 +31,7 @@ use mcp_gateway_emulator::{
 pub(crate) use canned::Canned;
 pub(crate) use certificates::Authority;
 pub(crate) use client::{Answer, Client, exchange, send};
-pub(crate) use gateway::{Gateway, Plan, Sealing};
+pub(crate) use gateway::{CLIENT_SECRET, Gateway, Plan, Sealing};
 pub(crate) use scripted::{Asked, Scripted};
 
 /// Longer than anything a test waits for on purpose.
@@ -92,6 +92,7 @@ impl World {
             public_url: None,
             health_check: "interval: 500ms, timeout: 1s".to_owned(),
             settings: String::new(),
+            identity: None,
             routes: String::new(),
             sections: String::new(),
         }
@@ -163,6 +164,7 @@ pub(crate) struct Builder {
     public_url: Option<String>,
     health_check: String,
     settings: String,
+    identity: Option<String>,
     routes: String,
     sections: String,
 }
@@ -225,6 +227,13 @@ impl Builder {
     /// Adds settings of the provider: `"strip: [resource]"`.
     pub(crate) fn provider(mut self, settings: &str) -> Self {
         self.settings = format!(", {settings}");
+        self
+    }
+
+    /// Says in another way whose tokens are good: a section as YAML, in which `{authority}` is where
+    /// the tenant listens, `{tenant}` its id, and `{client_id}` the gateway's.
+    pub(crate) fn identity(mut self, section: &str) -> Self {
+        self.identity = Some(section.to_owned());
         self
     }
 
@@ -347,14 +356,16 @@ impl Builder {
                 .replace("{authority}", &entra.authority())
                 .replace("{tenant}", &entra.tenant()),
         );
-        let mut text = format!(
-            "authorization_server: {{ entra: {{ tenant: {}, client_id: {}, authority: \"{}\"{} }} }}\n{}",
-            entra.tenant(),
-            entra.client_id(),
-            entra.authority(),
-            self.settings,
-            self.sections,
+        let usual = format!(
+            "authorization_server: {{ entra: {{ tenant: {{tenant}}, client_id: {{client_id}}, authority: \"{{authority}}\"{} }} }}",
+            self.settings
         );
+        let identity = self.identity.unwrap_or(usual);
+        let identity = identity
+            .replace("{authority}", &entra.authority())
+            .replace("{tenant}", &entra.tenant())
+            .replace("{client_id}", entra.client_id());
+        let mut text = format!("{identity}\n{}", self.sections);
         if !upstreams.is_empty() {
             write!(text, "upstreams:\n{upstreams}").unwrap();
         }

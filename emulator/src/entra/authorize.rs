@@ -24,6 +24,8 @@ struct Authorization<'a> {
     redirect_uri: &'a str,
     platform: Platform,
     mode: Mode,
+    /// The tenant that the address names; none where it stands for all.
+    tenant: Option<&'a str>,
 }
 
 /// What a check found wrong, and where to say so.
@@ -110,6 +112,7 @@ impl<'a> Authorization<'a> {
             platform,
             // A mode that is not known is refused below, by way of the query.
             mode: Mode::parse(params.find("response_mode")).unwrap_or(Mode::Query),
+            tenant: directory.tenant_named(segment),
         })
     }
 
@@ -128,10 +131,28 @@ impl<'a> Authorization<'a> {
             Ok(user) => user,
             Err(page) => return Ok(page),
         };
+        self.check_user(user)?;
         if let Some(page) = self.consent(&scope, user, prompt)? {
             return Ok(page);
         }
         Ok(self.issue(scope_text, user, challenge))
+    }
+
+    /// Whether the person is at home where the address says, and may use the application.
+    fn check_user(&self, user: &User) -> Result<(), Refusal> {
+        let home = self.directory.tenant_of(user);
+        if let Some(tenant) = self.tenant
+            && tenant != home
+        {
+            let refused = Aadsts::not_in_tenant(&user.upn, home, tenant, &self.client.id);
+            return Err(Refusal::Page(refused));
+        }
+        match &self.client.assigned {
+            Some(assigned) if !assigned.iter().any(|who| user.is(who)) => Err(Refusal::Page(
+                Aadsts::not_assigned(&user.upn, &self.client.id, &self.client.name),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn check_response(&self) -> Result<(), Refusal> {

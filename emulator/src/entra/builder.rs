@@ -35,7 +35,8 @@ pub struct Builder {
     settings: Settings,
     client_id: String,
     redirects: Vec<(Platform, String)>,
-    secrets: Vec<String>,
+    /// The gateway's registration, beside its id, redirect URIs and API.
+    registered: App,
     port: u16,
     down: bool,
 }
@@ -64,6 +65,7 @@ impl Builder {
                     user("Bob", 2, &[DEVELOPERS]),
                 ],
                 grants: Vec::new(),
+                elsewhere: Vec::new(),
             },
             settings: Settings {
                 resource_mode: ResourceMode::default(),
@@ -81,7 +83,7 @@ impl Builder {
             },
             client_id: CLIENT_ID.to_owned(),
             redirects: REDIRECTS.map(native).to_vec(),
-            secrets: Vec::new(),
+            registered: App::new("", "MCP Gateway"),
             port: 0,
             down: false,
         }
@@ -118,8 +120,23 @@ impl Builder {
     /// Gives the gateway's registration a client secret.
     #[must_use]
     pub fn secret(mut self, secret: impl Into<String>) -> Self {
-        self.secrets.push(secret.into());
+        self.registered.secrets.push(secret.into());
         self
+    }
+
+    /// Changes the gateway's registration.
+    #[must_use]
+    pub fn registration(mut self, shape: impl FnOnce(App) -> App) -> Self {
+        self.registered = shape(self.registered);
+        self
+    }
+
+    /// Adds another tenant, and a person who is at home there.
+    #[must_use]
+    pub fn tenant_of(mut self, tenant: impl Into<String>, user: User) -> Self {
+        let home = (tenant.into(), user.oid.clone());
+        self.directory.elsewhere.push(home);
+        self.user(user)
     }
 
     /// Registers one more application.
@@ -255,10 +272,12 @@ impl Builder {
     ///
     /// When the port is taken, or keys cannot be made.
     pub async fn start(mut self) -> io::Result<Entra> {
-        let mut app = App::new(&self.client_id, "MCP Gateway")
-            .exposes(format!("api://{}", self.client_id), &[API_SCOPE]);
+        let mut app = self.registered;
+        app.id.clone_from(&self.client_id);
+        app.identifier_uris
+            .insert(0, format!("api://{}", self.client_id));
+        app.scopes.insert(0, API_SCOPE.to_owned());
         app.redirects = self.redirects;
-        app.secrets = self.secrets;
         self.directory.apps.push(app);
         let consented = |resource: &str, scopes: Vec<String>| Grant {
             client: self.client_id.clone(),
@@ -275,8 +294,13 @@ impl Builder {
 
         let keys = pool().await?;
         let mut state = None;
-        let (settings, directory) = (self.settings, self.directory);
+        let (settings, mut directory) = (self.settings, self.directory);
         let server = Server::reserve(self.port, IDLE, |address| {
+            // Graph stands at the same address, and scopes name it by that.
+            let graph = directory.apps.iter_mut().find(|app| app.id == GRAPH);
+            if let Some(graph) = graph {
+                graph.identifier_uris.push(format!("http://{address}"));
+            }
             let made = Arc::new(State::new(
                 format!("http://{address}"),
                 settings,

@@ -259,3 +259,46 @@ pub(super) fn access_token(
         jwt::sign_v1(key, &claims)
     }
 }
+
+/// Mints a token for an application itself; it says so with `idtyp`, and names no user.
+pub(super) fn application_token(
+    key: &Key,
+    (tenant, issuer): (&str, &str),
+    client: &App,
+    api: &App,
+    validity: Validity,
+) -> String {
+    let issued = validity.now - BACK_DATED;
+    let oid = pairwise(&client.id, tenant);
+    let mut claims = json!({
+        "aud": api.id,
+        "iss": issuer,
+        "iat": issued,
+        "nbf": issued,
+        "exp": validity.expires,
+        "idtyp": "app",
+        "oid": oid,
+        "roles": client.permissions,
+        "sub": oid,
+        "tid": tenant,
+        "uti": random::text(16),
+    });
+    if let Some(claims) = claims.as_object_mut() {
+        let (version, name) = if api.token_version >= 2 {
+            ("2.0", "azp")
+        } else {
+            ("1.0", "appid")
+        };
+        claims.insert("ver".to_owned(), version.into());
+        claims.insert(name.to_owned(), client.id.clone().into());
+        if api.token_version < 2 {
+            let issuer = format!("https://sts.windows.net/{tenant}/");
+            claims.insert("iss".to_owned(), issuer.into());
+        }
+    }
+    if api.id == GRAPH {
+        jwt::sign_for_graph(key, &random::text(82), &claims)
+    } else {
+        jwt::sign(key, &claims)
+    }
+}

@@ -38,6 +38,23 @@ pub struct App {
     pub token_version: u8,
     /// Whether its tokens carry the caller's groups (`groupMembershipClaims`).
     pub group_claims: bool,
+    /// Client secrets that were good once.
+    pub expired_secrets: Vec<String>,
+    /// Certificates whose keys may sign client assertions.
+    pub certificates: Vec<ClientCertificate>,
+    /// Permissions that it has of its own, of Microsoft Graph.
+    pub permissions: Vec<String>,
+    /// Who may use it, by user principal name; everyone unless set (assignment required).
+    pub assigned: Option<Vec<String>>,
+}
+
+/// A certificate that was uploaded to a registration.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// The certificate, in DER.
+    pub certificate: Vec<u8>,
+    /// Its RSA key, as a PKCS#1 `RSAPublicKey` in DER.
+    pub public_key: Vec<u8>,
 }
 
 impl App {
@@ -53,6 +70,10 @@ impl App {
             scopes: Vec::new(),
             token_version: 2,
             group_claims: true,
+            expired_secrets: Vec::new(),
+            certificates: Vec::new(),
+            permissions: Vec::new(),
+            assigned: None,
         }
     }
 
@@ -135,6 +156,8 @@ pub(super) struct Directory {
     pub(super) apps: Vec<App>,
     pub(super) users: Vec<User>,
     pub(super) grants: Vec<Grant>,
+    /// Other tenants, each with the object id of a person who is at home there.
+    pub(super) elsewhere: Vec<(String, String)>,
 }
 
 impl Directory {
@@ -148,9 +171,38 @@ impl Directory {
 
     /// Whether a path segment names this tenant, or all tenants.
     pub(super) fn answers_for(&self, segment: &str) -> bool {
-        self.is_template(segment)
-            || segment.eq_ignore_ascii_case(&self.tenant)
-            || segment.eq_ignore_ascii_case(&self.domain)
+        self.is_template(segment) || self.tenant_named(segment).is_some()
+    }
+
+    /// Finds the tenant that a path segment names.
+    pub(super) fn tenant_named(&self, segment: &str) -> Option<&str> {
+        if segment.eq_ignore_ascii_case(&self.domain) {
+            return Some(&self.tenant);
+        }
+        let others = self.elsewhere.iter().map(|(tenant, _)| tenant.as_str());
+        std::iter::once(self.tenant.as_str())
+            .chain(others)
+            .find(|tenant| segment.eq_ignore_ascii_case(tenant))
+    }
+
+    /// Returns the tenant that a person is at home in.
+    pub(super) fn tenant_of(&self, user: &User) -> &str {
+        self.elsewhere
+            .iter()
+            .find(|(_, oid)| *oid == user.oid)
+            .map_or(&self.tenant, |(tenant, _)| tenant)
+    }
+
+    /// Returns the scopes of an API that the client has for that person.
+    pub(super) fn granted(&self, client: &str, resource: &str, oid: &str) -> Vec<String> {
+        let grants = self.grants.iter().filter(|grant| {
+            grant.client == client
+                && grant.resource == resource
+                && grant.principal.as_deref().is_none_or(|one| one == oid)
+        });
+        let mut scopes: Vec<String> = grants.flat_map(|grant| grant.scopes.clone()).collect();
+        scopes.retain(|scope| !OIDC_SCOPES.contains(&scope.as_str()));
+        scopes
     }
 
     /// Whether a path segment names all tenants, so that documents carry `{tenantid}`.

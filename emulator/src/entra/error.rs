@@ -322,6 +322,132 @@ impl Aadsts {
         .unauthorized()
     }
 
+    pub(super) fn secret_expired(app: &str) -> Self {
+        Self::new(
+            7_000_222,
+            "invalid_client",
+            format!(
+                "The provided client secret keys for app '{app}' are expired. Visit the Azure \
+                 portal to create new keys for your app: https://aka.ms/NewClientSecret, or \
+                 consider using certificate credentials for added security: \
+                 https://aka.ms/certCreds."
+            ),
+        )
+        .unauthorized()
+    }
+
+    pub(super) fn assertion_key_unknown() -> Self {
+        Self::new(
+            700_027,
+            "invalid_client",
+            "The certificate with identifier used to sign the client assertion is not registered \
+             on application.",
+        )
+        .unauthorized()
+    }
+
+    pub(super) fn assertion_of_another() -> Self {
+        Self::new(
+            700_021,
+            "invalid_client",
+            "Client assertion application identifier doesn't match 'client_id' parameter.",
+        )
+        .unauthorized()
+    }
+
+    pub(super) fn assertion_audience() -> Self {
+        Self::new(
+            700_023,
+            "invalid_client",
+            "Client assertion audience claim does not match Realm issuer.",
+        )
+        .unauthorized()
+    }
+
+    pub(super) fn assertion_time() -> Self {
+        Self::new(
+            700_024,
+            "invalid_client",
+            "Client assertion is not within its valid time range.",
+        )
+        .unauthorized()
+    }
+
+    pub(super) fn assertion_signature() -> Self {
+        Self::new(
+            50_013,
+            "invalid_grant",
+            "Assertion failed signature validation.",
+        )
+    }
+
+    pub(super) fn assertion_is_id_token() -> Self {
+        Self::new(
+            240_002,
+            "invalid_grant",
+            "Input id_token can't be used as 'urn:ietf:params:oauth:grant-type:jwt-bearer' grant.",
+        )
+    }
+
+    pub(super) fn assertion_for_another(found: &str, expected: &str) -> Self {
+        Self::new(
+            500_131,
+            "invalid_grant",
+            format!(
+                "Assertion audience does not match the Client app presenting the assertion. The \
+                 audience in the assertion was '{found}' and the expected audience is '{expected}' \
+                 or one of the Application Uris of this application with App ID '{expected}'."
+            ),
+        )
+    }
+
+    pub(super) fn assertion_expired() -> Self {
+        Self::new(
+            500_133,
+            "invalid_grant",
+            "Assertion is not within its valid time range. Ensure that the access token is not \
+             expired before using it for user assertion, or request a new token.",
+        )
+    }
+
+    pub(super) fn default_needed(scope: &str) -> Self {
+        Self::new(
+            1_002_012,
+            "invalid_scope",
+            format!(
+                "The provided value for scope {scope} is not valid. Client credential flows must \
+                 have a scope value with /.default suffixed to the resource identifier \
+                 (application ID URI)."
+            ),
+        )
+    }
+
+    pub(super) fn not_in_tenant(upn: &str, home: &str, tenant: &str, app: &str) -> Self {
+        Self::new(
+            50_020,
+            "access_denied",
+            format!(
+                "User account '{upn}' from identity provider 'https://sts.windows.net/{home}/' does \
+                 not exist in tenant '{tenant}' and cannot access the application '{app}' in that \
+                 tenant. The account needs to be added as an external user in the tenant first. \
+                 Sign out and sign in again with a different Azure Active Directory user account."
+            ),
+        )
+    }
+
+    pub(super) fn not_assigned(upn: &str, app: &str, name: &str) -> Self {
+        Self::new(
+            50_105,
+            "access_denied",
+            format!(
+                "Your administrator has configured the application {name} ('{app}') to block users \
+                 unless they are specifically granted ('assigned') access to the application. The \
+                 signed-in user '{upn}' is blocked because they are not a direct member of a group \
+                 with access, nor had access directly assigned by an administrator."
+            ),
+        )
+    }
+
     pub(super) fn secret_on_public() -> Self {
         Self::new(
             700_025,

@@ -31,6 +31,8 @@ pub enum Endpoint {
     Keys,
     /// `/v2.0/.well-known/openid-configuration`.
     Discovery,
+    /// Microsoft Graph, `/v1.0/…` and `/oidc/userinfo`.
+    Graph,
 }
 
 /// How an endpoint fails.

@@ -20,7 +20,7 @@ pub(super) fn configuration(state: &State, directory: &Directory, segment: &str)
     let issuer = if directory.is_template(segment) {
         state.issuer("{tenantid}")
     } else {
-        state.issuer(&directory.tenant)
+        state.issuer(directory.tenant_named(segment).unwrap_or_default())
     };
     public(reply::json(
         StatusCode::OK,
@@ -104,7 +104,7 @@ pub(super) fn keys(
         if directory.is_template(segment) {
             state.issuer("{tenantid}")
         } else {
-            state.issuer(&directory.tenant)
+            state.issuer(directory.tenant_named(segment).unwrap_or_default())
         }
     });
     let published = state.published();

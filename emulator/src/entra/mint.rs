@@ -8,7 +8,7 @@ use super::error::Aadsts;
 use super::fault::Fault;
 use super::jwt;
 use super::scope::Scope;
-use super::state::{Refresh, State, seconds};
+use super::state::{GraphAccess, Refresh, State, seconds};
 use crate::net::lock;
 use crate::random;
 
@@ -26,6 +26,7 @@ pub(super) struct Bound {
 #[derive(Serialize)]
 pub(super) struct Tokens {
     token_type: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
     expires_in: i64,
     ext_expires_in: i64,
@@ -55,9 +56,10 @@ pub(super) fn mint(
         .ok_or_else(Aadsts::code_malformed)?;
     let key = state.key(0);
     let now = state.clock.now();
-    let issuer = state.issuer(&directory.tenant);
+    let tenant = directory.tenant_of(user);
+    let issuer = state.issuer(tenant);
     let subject = Subject {
-        tenant: &directory.tenant,
+        tenant,
         issuer: &issuer,
         client,
         user,
@@ -80,6 +82,17 @@ pub(super) fn mint(
             expires: now + lifetime,
         },
     );
+    if api.id == GRAPH {
+        lock(&state.graph_tokens).insert(
+            access_token.clone(),
+            GraphAccess {
+                tenant: tenant.to_owned(),
+                user: Some(user.oid.clone()),
+                permissions: Vec::new(),
+                expires: now + lifetime,
+            },
+        );
+    }
     let id_token = scope.has_oidc("openid").then(|| {
         let validity = Validity {
             now,
@@ -120,6 +133,39 @@ pub(super) fn mint(
         refresh_token,
         id_token,
     })
+}
+
+/// Mints a token for an application itself.
+pub(super) fn application_token(state: &State, client: &App, api: &App, tenant: &str) -> Tokens {
+    let now = state.clock.now();
+    let lifetime = state.settings.access_lifetime.map_or(3_600, seconds);
+    let validity = Validity {
+        now,
+        expires: now + lifetime,
+    };
+    let issuer = state.issuer(tenant);
+    let key = state.key(0);
+    let access_token = claims::application_token(&key, (tenant, &issuer), client, api, validity);
+    if api.id == GRAPH {
+        lock(&state.graph_tokens).insert(
+            access_token.clone(),
+            GraphAccess {
+                tenant: tenant.to_owned(),
+                user: None,
+                permissions: client.permissions.clone(),
+                expires: validity.expires,
+            },
+        );
+    }
+    Tokens {
+        token_type: "Bearer",
+        scope: String::new(),
+        expires_in: lifetime - 1,
+        ext_expires_in: lifetime - 1,
+        access_token,
+        refresh_token: None,
+        id_token: None,
+    }
 }
 
 fn without_offline_access(scope: &Scope) -> Vec<&str> {

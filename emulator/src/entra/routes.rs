@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use super::authorize::authorize;
 use super::error::Aadsts;
 use super::fault::{self, Endpoint, Fault};
+use super::graph;
 use super::metadata;
 use super::params::Params;
 use super::state::State;
@@ -54,6 +55,9 @@ pub(super) async fn serve(state: Arc<State>, request: Request<Incoming>) -> Answ
 
 /// Splits a path into its tenant and the endpoint behind it.
 pub(super) fn endpoint(path: &str) -> Option<(&str, Endpoint)> {
+    if graph::is_path(path) {
+        return Some(("", Endpoint::Graph));
+    }
     let (tenant, rest) = path.strip_prefix('/')?.split_once('/')?;
     let endpoint = match rest {
         "oauth2/v2.0/authorize" => Endpoint::Authorize,
@@ -81,6 +85,7 @@ fn dispatch(state: &State, request: &Recorded, fault: Option<&Fault>) -> Respons
             };
             authorize(state, segment, &params, request.header(WHO_HEADER))
         }
+        Endpoint::Graph => graph::answer(state, request),
         Endpoint::Keys | Endpoint::Discovery => document(state, segment, endpoint, request),
     }
 }

@@ -169,6 +169,7 @@ mod tests {
             ],
             users: Vec::new(),
             grants: Vec::new(),
+            elsewhere: Vec::new(),
         }
     }
 

@@ -80,6 +80,17 @@ pub(super) struct Refresh {
     pub(super) revoked: bool,
 }
 
+/// What a token for Microsoft Graph is good for.
+#[derive(Debug, Clone)]
+pub(super) struct GraphAccess {
+    pub(super) tenant: String,
+    /// Object id of the user; none: the application itself.
+    pub(super) user: Option<String>,
+    /// The application's own, without a user.
+    pub(super) permissions: Vec<String>,
+    pub(super) expires: i64,
+}
+
 /// A bounded map that forgets its oldest entry.
 #[derive(Debug)]
 pub(super) struct Store<T> {
@@ -131,6 +142,8 @@ pub(super) struct State {
     pub(super) log: Log,
     pub(super) codes: Mutex<Store<Code>>,
     pub(super) refresh_tokens: Mutex<Store<Refresh>>,
+    /// Access tokens for Microsoft Graph.
+    pub(super) graph_tokens: Mutex<Store<GraphAccess>>,
     directory: Mutex<Arc<Directory>>,
     keys: [Arc<Key>; POOL],
     /// Index of the signing key; the next one is published beside it.
@@ -152,6 +165,7 @@ impl State {
             log: Log::default(),
             codes: Mutex::default(),
             refresh_tokens: Mutex::default(),
+            graph_tokens: Mutex::default(),
             directory: Mutex::new(Arc::new(directory)),
             keys,
             signing: Mutex::new(0),

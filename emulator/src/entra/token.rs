@@ -7,9 +7,11 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{Method, Response, StatusCode};
 
+use super::confidential::Credentials;
 use super::directory::{App, Directory, Platform};
 use super::error::Aadsts;
 use super::fault::Fault;
+use super::grants;
 use super::mint::{Bound, Tokens, mint};
 use super::params::Params;
 use super::scope::{Form, Scope};
@@ -18,12 +20,6 @@ use crate::net::lock;
 use crate::random;
 use crate::record::Recorded;
 use crate::reply;
-
-/// How a client identified itself.
-struct Credentials {
-    id: String,
-    secret: Option<String>,
-}
 
 /// Answers a token request; `fault` may change what a success contains.
 pub(super) fn token(
@@ -72,6 +68,24 @@ fn exchange(
         .app(&credentials.id)
         .ok_or_else(|| Aadsts::unknown_app(&credentials.id, &directory.tenant))?;
 
+    let own = matches!(
+        grant,
+        "client_credentials" | "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    );
+    if own {
+        if let Some(Fault::Interaction(code)) = fault {
+            return Err(Aadsts::interaction_needed(*code));
+        }
+        if fault == Some(&Fault::Revoked) {
+            return Err(Aadsts::grant_revoked());
+        }
+        credentials.prove(client, &audiences(state, segment), state.clock.now())?;
+        return if grant == "client_credentials" {
+            grants::client_credentials(state, &directory, client, segment, &form)
+        } else {
+            grants::on_behalf_of(state, &directory, client, &form)
+        };
+    }
     let handle = match grant {
         "authorization_code" => "code",
         "refresh_token" => "refresh_token",
@@ -83,7 +97,13 @@ fn exchange(
     let refreshing = grant == "refresh_token";
     let platform = platform(state, client, handle, refreshing);
     check_origin(platform, request)?;
-    check_secret(platform, client, credentials.secret.as_deref())?;
+    match platform {
+        Platform::Web => {
+            credentials.prove(client, &audiences(state, segment), state.clock.now())?;
+        }
+        Platform::Native | Platform::Spa if credentials.are_none() => {}
+        Platform::Native | Platform::Spa => return Err(Aadsts::secret_on_public()),
+    }
     check_resource(state, &directory, client, &form, handle, refreshing)?;
     if fault == Some(&Fault::Revoked) {
         return Err(Aadsts::grant_revoked());
@@ -116,14 +136,23 @@ fn credentials(form: &Params, request: &Recorded) -> Result<Credentials, Aadsts>
         .find("client_id")
         .or(basic_id)
         .ok_or_else(|| Aadsts::missing_parameter("client_id"))?;
-    let secret = form
-        .find("client_secret")
-        .or_else(|| form.find("client_assertion"))
-        .or(basic_secret);
+    let secret = form.find("client_secret").or(basic_secret);
+    let assertion = form.find("client_assertion");
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    if assertion.is_some() && form.find("client_assertion_type") != Some(kind) {
+        return Err(Aadsts::missing_parameter("client_assertion_type"));
+    }
     Ok(Credentials {
         id: id.to_owned(),
         secret: secret.map(str::to_owned),
+        assertion: assertion.map(str::to_owned),
     })
+}
+
+/// What stands for this endpoint in the `aud` of an assertion.
+fn audiences(state: &State, segment: &str) -> [String; 2] {
+    let base = format!("{}/{segment}", state.authority);
+    [format!("{base}/oauth2/v2.0/token"), format!("{base}/v2.0")]
 }
 
 /// Returns the platform that a code or refresh token belongs to, or else the client's own.
@@ -151,18 +180,6 @@ fn check_origin(platform: Platform, request: &Recorded) -> Result<(), Aadsts> {
         (Platform::Spa, None) => Err(Aadsts::same_origin()),
         (Platform::Native | Platform::Web, Some(origin)) => Err(Aadsts::cross_origin(origin)),
         (Platform::Spa, Some(_)) | (_, None) => Ok(()),
-    }
-}
-
-fn check_secret(platform: Platform, client: &App, secret: Option<&str>) -> Result<(), Aadsts> {
-    match (platform, secret) {
-        (Platform::Web, None) => Err(Aadsts::secret_missing()),
-        (Platform::Web, Some(secret)) if client.secrets.iter().any(|known| known == secret) => {
-            Ok(())
-        }
-        (Platform::Web, Some(_)) => Err(Aadsts::secret_wrong(&client.id)),
-        (Platform::Native | Platform::Spa, Some(_)) => Err(Aadsts::secret_on_public()),
-        (Platform::Native | Platform::Spa, None) => Ok(()),
     }
 }
 

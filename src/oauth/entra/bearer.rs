@@ -148,6 +148,19 @@ impl Settings {
         scopes
     }
 
+    /// Returns the application that callers' tokens are for.
+    #[must_use]
+    pub fn audience_application(&self) -> &str {
+        self.api_in_use()
+            .map_or(self.client_id.as_str(), |api| self.application(api))
+    }
+
+    /// Returns the scopes that stand for claims; `None` where clients cannot ask for claims at all.
+    #[must_use]
+    pub fn claims_scopes(&self) -> Option<&StepUp> {
+        (self.api_in_use().is_some() || !self.step_up.is_empty()).then_some(&self.step_up)
+    }
+
     /// Returns the API whose tokens are the bearer.
     fn api_in_use(&self) -> Option<&Api> {
         match self.bearer {
@@ -207,9 +220,10 @@ impl Settings {
             steps.push(Step::new("strip_query", [("params", Setting::list(strip))]));
         }
         steps.extend(self.map_resource("query"));
-        if self.api_in_use().is_some() || !self.step_up.is_empty() {
-            let names = self.step_up.iter();
-            let names = names.map(|(name, claims)| (name.clone(), claims.as_str().into()));
+        if let Some(names) = self.claims_scopes() {
+            let names = names
+                .iter()
+                .map(|(name, claims)| (name.clone(), claims.as_str().into()));
             let names = Setting::Map(names.collect());
             steps.push(Step::new("scope_to_claims", [("names", names)]));
         }

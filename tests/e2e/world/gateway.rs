@@ -28,6 +28,9 @@ pub(crate) enum Sealing {
     Stored,
 }
 
+/// The gateway's secret at the tenant, for tests that register it: `{ env: CLIENT_SECRET }`.
+pub(crate) const CLIENT_SECRET: &str = "hush~8Q~nobody-may-see-this";
+
 /// What every gateway of a world is started from.
 pub(crate) struct Plan {
     public_url: String,
@@ -105,7 +108,11 @@ impl Plan {
             .map(|socket| socket.local_addr().unwrap())
             .collect();
         let text = self.configuration(addresses[0], addresses.get(1).copied());
-        let env = |name: &str| (name == "SESSION_KEY").then(|| STANDARD.encode([7; 32]));
+        let env = |name: &str| match name {
+            "SESSION_KEY" => Some(STANDARD.encode([7; 32])),
+            "CLIENT_SECRET" => Some(CLIENT_SECRET.to_owned()),
+            _ => None,
+        };
         let loaded = config::parse("gateway.yaml", &text, &env, &Catalog::builtin())
             .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let lines = Lines::default();

@@ -1,0 +1,109 @@
+//! What a connection that wraps another one leaves to it.
+//!
+//! Pingora's `IO` is implemented for everything that has its parts, so a wrapper that has them
+//! travels through Pingora's HTTP sessions and pools like any connection. All parts but reading are
+//! here; how a wrapper reads is what makes it one.
+
+/// Implements every part of Pingora's `IO` but `AsyncRead`, for a type whose field `io` is a `Stream`.
+macro_rules! leave_to_io {
+    ($wrapper:ty) => {
+        impl tokio::io::AsyncWrite for $wrapper {
+            fn poll_write(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buf: &[u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                std::pin::Pin::new(&mut self.io).poll_write(cx, buf)
+            }
+
+            fn poll_flush(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::pin::Pin::new(&mut self.io).poll_flush(cx)
+            }
+
+            fn poll_shutdown(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::pin::Pin::new(&mut self.io).poll_shutdown(cx)
+            }
+
+            fn poll_write_vectored(
+                mut self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                bufs: &[std::io::IoSlice<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                std::pin::Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                self.io.is_write_vectored()
+            }
+        }
+
+        #[async_trait::async_trait]
+        impl pingora_core::protocols::Shutdown for $wrapper {
+            async fn shutdown(&mut self) {
+                pingora_core::protocols::Shutdown::shutdown(&mut *self.io).await;
+            }
+        }
+
+        impl pingora_core::protocols::UniqueID for $wrapper {
+            fn id(&self) -> pingora_core::protocols::UniqueIDType {
+                self.io.id()
+            }
+        }
+
+        impl pingora_core::protocols::Ssl for $wrapper {
+            fn get_ssl(&self) -> Option<&pingora_core::protocols::tls::TlsRef> {
+                self.io.get_ssl()
+            }
+
+            fn get_ssl_digest(
+                &self,
+            ) -> Option<std::sync::Arc<pingora_core::protocols::tls::SslDigest>> {
+                self.io.get_ssl_digest()
+            }
+
+            fn selected_alpn_proto(&self) -> Option<pingora_core::protocols::ALPN> {
+                self.io.selected_alpn_proto()
+            }
+        }
+
+        impl pingora_core::protocols::GetTimingDigest for $wrapper {
+            fn get_timing_digest(&self) -> Vec<Option<pingora_core::protocols::TimingDigest>> {
+                self.io.get_timing_digest()
+            }
+
+            fn get_read_pending_time(&self) -> std::time::Duration {
+                self.io.get_read_pending_time()
+            }
+
+            fn get_write_pending_time(&self) -> std::time::Duration {
+                self.io.get_write_pending_time()
+            }
+        }
+
+        impl pingora_core::protocols::GetProxyDigest for $wrapper {
+            fn get_proxy_digest(
+                &self,
+            ) -> Option<std::sync::Arc<pingora_core::protocols::raw_connect::ProxyDigest>> {
+                self.io.get_proxy_digest()
+            }
+        }
+
+        impl pingora_core::protocols::GetSocketDigest for $wrapper {
+            fn get_socket_digest(
+                &self,
+            ) -> Option<std::sync::Arc<pingora_core::protocols::SocketDigest>> {
+                self.io.get_socket_digest()
+            }
+        }
+
+        impl pingora_core::protocols::Peek for $wrapper {}
+    };
+}
+
+pub(crate) use leave_to_io;
