@@ -87,7 +87,7 @@ async fn serve(system: &System, options: &Options) -> Result<(), String> {
         .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)))
         .map_err(|error| format!("signals cannot be received: {error}"))?;
     io::stdout()
-        .write_all(guide::text(system, options.sign_in_page).as_bytes())
+        .write_all(guide::text(system, options).as_bytes())
         .map_err(|error| format!("the guide cannot be printed: {error}"))?;
     if let Some(file) = &options.ready_file {
         write_ready(system, options, file)?;
