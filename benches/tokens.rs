@@ -100,6 +100,7 @@ fn tokens(c: &mut Criterion) {
     let issuer = Issuer {
         issuer: format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
         v1_issuer: None,
+        scopes: vec![],
         audiences: vec![AUDIENCE.to_owned()],
         tenants: vec![TENANT.to_owned()],
     };

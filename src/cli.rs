@@ -6,6 +6,7 @@
 pub mod check;
 #[cfg(feature = "demo")]
 mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod filters;
 mod run;
@@ -54,6 +55,17 @@ enum Command {
         method: Option<http::Method>,
         /// Its URL or path.
         url: Option<http::Uri>,
+    },
+    /// Looks at everything around the gateway, from Entra ID to the workloads, and says what to
+    /// change: names, proxy, keys, clock, app registration, certificates, public URL, workloads.
+    ///
+    /// Nobody signs in and nothing is changed. Exit code 0: nothing is wrong; 1: something is.
+    Doctor {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Prints one JSON object instead of lines.
+        #[arg(long)]
+        json: bool,
     },
     /// Lists what a route can be made of, or shows one filter's settings with an example.
     Filters {
@@ -116,6 +128,14 @@ pub fn main(catalog: &Catalog) -> ExitCode {
             }
             _ => explain::whole(&config.file(), &env, catalog, out, err),
         }),
+        Command::Doctor { config, json } => {
+            let form = if json {
+                doctor::Form::Json
+            } else {
+                doctor::Form::Lines
+            };
+            doctor::main(&config.file(), &env, catalog, form)
+        }
         Command::Filters { name } => read(|out, err| match &name {
             Some(name) => filters::reference(catalog, name, out, err),
             None => filters::list(catalog, out).map(|()| true),

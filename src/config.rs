@@ -67,6 +67,8 @@ pub struct Loaded {
     pub source: Source,
     /// The same configuration with every default and profile written out.
     pub written_out: WrittenOut,
+    /// The profile of the authorization server, when one is configured.
+    pub entra: Option<oauth::Entra>,
 }
 
 /// A configuration without short forms, as `explain` prints it; it reads back as the same.
@@ -143,11 +145,12 @@ pub fn parse(
         ));
     }
     match read {
-        Some((gateway, written_out)) if problems.is_empty() => Ok(Loaded {
+        Some((gateway, written_out, entra)) if problems.is_empty() => Ok(Loaded {
             gateway,
             notes: Notes::new(file, notes),
             source: Source::new(file, root),
             written_out,
+            entra,
         }),
         _ => Err(Problems::new(file, problems)),
     }
@@ -158,7 +161,7 @@ fn sections(
     reader: &mut Reader<'_>,
     env: Environment<'_>,
     catalog: &Catalog,
-) -> Option<(Gateway, WrittenOut)> {
+) -> Option<(Gateway, WrittenOut, Option<oauth::Entra>)> {
     sections::check_keys(reader);
     let public = sections::public_url(reader);
     let listeners = sections::listeners(reader, public.as_ref());
@@ -216,7 +219,7 @@ fn sections(
         routes,
         access_log: access_log?,
     };
-    Some((gateway, written_out))
+    Some((gateway, written_out, entra))
 }
 
 /// Says so when a challenge leads to metadata of this gateway that no route publishes.

@@ -36,6 +36,7 @@ use proxy::Proxy;
 
 pub use config::Config;
 pub use target::{Target, TargetError};
+pub use trust::roots;
 
 /// How long a connection out may take: name, TCP, proxy and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ mod plain;
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
 pub use entra::{
     Api, Authority, Authorize, Bearer, Cloud, Endpoints, Guid, IdentifierUri, IssuerUrl,
-    PromptPolicy, Settings as Entra, StepUp, Tenant, errors as aadsts,
+    PromptPolicy, Settings as Entra, StepUp, Tenant, errors as aadsts, noticed,
 };
 pub use groups::{GroupSettings, Overage};
 pub use metadata::{Metadata, Protected, resource_metadata};

@@ -34,6 +34,8 @@ pub struct Issuer {
     pub audiences: Vec<String>,
     /// The `tid`s that are ours; with none, `tid` is not asked for.
     pub tenants: Vec<String>,
+    /// Scopes of which `scp` must hold at least one; with none, it is not asked for.
+    pub scopes: Vec<String>,
 }
 
 /// Writes the tenant's id into an issuer that holds `{tenantid}`.
@@ -42,4 +44,14 @@ fn issuer_of<'a>(template: &'a str, tenant: Option<&str>) -> Cow<'a, str> {
         Some(tenant) if template.contains(TENANT) => template.replace(TENANT, tenant).into(),
         _ => template.into(),
     }
+}
+
+/// Returns how many keys of a key set could verify a token.
+///
+/// # Errors
+/// Why the document is no key set, as a sentence.
+pub fn usable_keys(document: &[u8]) -> Result<usize, String> {
+    keys::KeySet::parse(document)
+        .map(|set| set.len())
+        .map_err(|error| error.to_string())
 }

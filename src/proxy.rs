@@ -9,6 +9,7 @@ mod answer;
 mod authenticate;
 mod body;
 mod call;
+mod demand;
 mod exchange;
 mod failure;
 mod forward;

@@ -128,16 +128,23 @@ pub struct Authenticate {
     pub verifier: Arc<Verifier>,
     /// `Bearer resource_metadata="…", scope="…"` (RFC 9728 §5.1, RFC 6750 §3).
     pub challenge: String,
-    /// The beginning of a challenge that asks for other scopes: `Bearer resource_metadata="…"`.
-    pub metadata: String,
-    /// The scopes that the challenge asks for.
-    pub scopes: Vec<String>,
-    /// Scopes that stand for claims, where demands of a policy travel as scopes.
-    pub step_up: Option<BTreeMap<String, String>>,
+    /// What a challenge that demands claims is made of; `None` where the authorization server takes
+    /// no claims in a scope.
+    pub step_up: Option<StepUp>,
     /// Groups of which the caller must be in one; empty lets everyone go on.
     pub groups: Vec<String>,
     /// Who tells groups that a token does not list.
     pub directory: Option<Arc<Directory>>,
+}
+
+/// How claims are demanded of a client, which understands scopes only.
+pub struct StepUp {
+    /// The URL of the protected resource metadata.
+    pub resource_metadata: String,
+    /// What the usual challenge asks for.
+    pub scopes: Vec<String>,
+    /// Scopes that the metadata publishes, and the claims that they stand for.
+    pub names: BTreeMap<String, String>,
 }
 
 /// Where a request goes.

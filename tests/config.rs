@@ -23,6 +23,7 @@ fn read(text: &str) -> Result<Loaded, Problems> {
         "TLS_CERT_PATH" | "TLS_KEY_PATH" => Some(file!().to_owned()),
         "ENTRA_TENANT_ID" | "ENTRA_CLIENT_ID" => Some(ID.to_owned()),
         "HTTPS_PROXY" => Some(String::new()),
+        "CLIENT_SECRET" => Some("secret".to_owned()),
         _ => None,
     };
     config::parse("gateway.yaml", text, &env, &Catalog::builtin())
@@ -127,6 +128,66 @@ fn written_out(text: &str) -> String {
     serde_yaml::to_string(&read(text).unwrap().written_out).unwrap()
 }
 
+/// The shipped configuration with a relay, and a secret in any file.
+fn relayed(more: &str) -> String {
+    SHIPPED.replace(
+        "bearer: id_token",
+        &format!("bearer: id_token\n    authorize: relay{more}"),
+    )
+}
+
+const CREDENTIALS: &str = "\n    credentials: { client_secret: { env: CLIENT_SECRET } }";
+
+#[test]
+fn a_relay_has_a_callback_and_the_secret_goes_with_what_it_opened() {
+    let Loaded { gateway, notes, .. } = read(&relayed(CREDENTIALS)).unwrap();
+    let steps = |path: &str| -> Vec<&str> {
+        let route = gateway.routes.iter().find(|route| route.path == path);
+        route.unwrap().steps.iter().map(Step::name).collect()
+    };
+    assert_eq!(steps("/oauth2/callback"), ["relay"]);
+    assert_eq!(steps("/oauth2/consent"), ["relay"]);
+    assert_eq!(steps("/register"), ["cors", "issue_client"]);
+    let token = steps("/oauth2/token");
+    let place = |name| token.iter().position(|step| *step == name).unwrap();
+    assert!(place("resolve_client") < place("check_token_request"));
+    assert!(place("check_token_request") < place("open_grant"));
+    assert!(place("open_grant") < place("exchange"));
+    assert!(notes.to_string().contains("platform `Web`"));
+    let notes = read(&relayed("")).unwrap().notes.to_string();
+    assert!(notes.contains("platform `Mobile and desktop applications`"));
+}
+
+#[test]
+fn a_secret_without_a_relay_is_a_problem() {
+    let check = |text: &str, says: &str| {
+        let problems = read(text).unwrap_err().to_string();
+        assert!(problems.contains(says), "{problems}");
+    };
+    let credentials = format!("bearer: id_token{CREDENTIALS}");
+    check(
+        &SHIPPED.replace("bearer: id_token", &credentials),
+        "authorization_server.entra.credentials: a confidential client needs `authorize: relay`",
+    );
+    let route = |filters: &str| {
+        let added = format!("\nroutes:\n  - {{ path: /x, filters: [{filters}] }}\n");
+        SHIPPED.replace("\nroutes:\n", &added)
+    };
+    check(
+        &route(
+            "exchange: { url: 'https://a.test/', client_id: c, credentials: { client_secret: { env: CLIENT_SECRET } } }",
+        ),
+        "whoever steals a refresh token elsewhere redeems it here",
+    );
+    check(
+        &route(
+            "relay: { at: authorize, to: 'https://a.test/', callback: 'https://b.test/c', \
+             consent: 'https://b.test/d', issuer: 'https://b.test' }",
+        ),
+        "no `check_authorize` stands before `relay`",
+    );
+}
+
 #[test]
 fn what_is_written_out_reads_back_as_the_same() {
     let api =
@@ -144,6 +205,7 @@ fn what_is_written_out_reads_back_as_the_same() {
         with_bearer("id_token"),
         with_bearer("access_token"),
         with_bearer("native"),
+        relayed(CREDENTIALS),
     ] {
         let first = written_out(&text);
         assert_eq!(written_out(&first), first);

@@ -136,10 +136,10 @@ mod tests {
              <!-- Made by tests/troubles.rs from {LIST}; do not edit. -->\n\n\
              What people report about MCP clients that sign in with Entra ID: {} troubles, {} of which end at\n\
              the gateway. *Always* means without a setting; the settings are those of\n\
-             [`authorization_server`](configuration.md#authorization_server). Each test shows first how the \
-             same\nclient fails without the gateway, or without the setting, and then the cure; it is called\n\
-             `trouble_NN_…` with the number and the words below, and `cargo test --test e2e trouble_NN` runs \
-             it.\nWhat to do about a message on a screen is in the \
+             [`authorization_server`](configuration.md#authorization_server). Where \
+             Entra or the\nclient can be made to fail, a test shows first that it does, without the gateway \
+             or without the\nsetting, and then the cure. It is called `trouble_NN_…`, with the number and the \
+             words below;\n`cargo test --test e2e trouble_NN` runs it. What to do about a message on a screen is in the \
              [README](../README.md#when-something-does-not-work).\n\n\
              | | reported by users of | what they see | why | what ends it | shown by | reports |\n\
              |--:|---|---|---|---|---|---|\n",

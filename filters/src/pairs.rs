@@ -87,30 +87,26 @@ pub fn pairs(raw: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     raw.split(|byte| *byte == b'&').map(Pair::new)
 }
 
-/// Cuts a value into its words, each as sent and decoded; what separates them is space in every
-/// spelling.
+/// Cuts a value into its words, each as sent and decoded. A space separates them, in every spelling;
+/// a word of other white space is none.
 pub(crate) fn words(value: &[u8]) -> impl Iterator<Item = (&[u8], Cow<'_, [u8]>)> {
-    let mut rest = value;
+    let mut rest = Some(value);
     std::iter::from_fn(move || {
-        while let Some(length) = space(rest) {
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        let end = (0..rest.len())
-            .find(|at| space(rest.get(*at..).unwrap_or_default()).is_some())
-            .unwrap_or(rest.len());
-        let (word, after) = rest.split_at_checked(end)?;
-        rest = after;
-        (!word.is_empty()).then(|| (word, decode(word)))
+        let whole = rest?;
+        let space = (0..whole.len()).find_map(|at| {
+            let length = match whole.get(at..)? {
+                [b'+' | b' ', ..] => 1,
+                [b'%', b'2', b'0', ..] => 3,
+                _ => return None,
+            };
+            Some((at, at + length))
+        });
+        let (end, next) = space.unwrap_or((whole.len(), whole.len()));
+        rest = space.and_then(|_| whole.get(next..));
+        whole.get(..end)
     })
-}
-
-/// Returns how many bytes the space takes that stands at the beginning, if one does.
-fn space(raw: &[u8]) -> Option<usize> {
-    match raw {
-        [b'+' | b' ' | b'\t', ..] => Some(1),
-        [b'%', b'2', b'0', ..] | [b'%', b'0', b'9' | b'a' | b'A' | b'd' | b'D', ..] => Some(3),
-        _ => None,
-    }
+    .map(|word| (word, decode(word)))
+    .filter(|(_, word)| !word.trim_ascii().is_empty())
 }
 
 /// What becomes of one pair.
@@ -256,6 +252,21 @@ mod tests {
             }
         })
         .map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn words_are_separated_by_spaces_only() {
+        let check = |value: &str, expected: &[&str]| {
+            let found: Vec<_> = words(value.as_bytes()).map(|(raw, _)| raw).collect();
+            let expected: Vec<_> = expected.iter().map(|word| word.as_bytes()).collect();
+            assert_eq!(found, expected, "{value}");
+        };
+        check("", &[]);
+        check("+%20 ", &[]);
+        check("a", &["a"]);
+        check("+a%2Fb%20%20c d+", &["a%2Fb", "c", "d"]);
+        check("a%09b+%09+%0A", &["a%09b"]);
+        check("a%2", &["a%2"]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ static STRIP: LazyLock<Box<dyn Filter>> =
     LazyLock::new(|| build("strip_form", json!({ "params": ["resource"] })));
 static COMPLETE: LazyLock<Box<dyn Filter>> = LazyLock::new(|| {
     build(
-        "complete_scope",
+        "repair_scope",
         json!({ "in": "form", "scopes": SCOPES, "default": ["openid", "profile"] }),
     )
 });

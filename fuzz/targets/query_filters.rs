@@ -23,8 +23,17 @@ static SET: LazyLock<Box<dyn Filter>> =
     LazyLock::new(|| build("set_query", json!({ "params": { "domain_hint": HINT } })));
 static COMPLETE: LazyLock<Box<dyn Filter>> = LazyLock::new(|| {
     build(
-        "complete_scope",
+        "repair_scope",
         json!({ "in": "query", "scopes": SCOPES, "default": ["openid", "profile"] }),
+    )
+});
+static REPAIR: LazyLock<Box<dyn Filter>> = LazyLock::new(|| {
+    build(
+        "repair_scope",
+        json!({
+            "in": "query", "scopes": SCOPES, "default": [], "others": "drop",
+            "api": { "prefix": "a", "aliases": ["api://a"], "scopes": ["read", "write"] },
+        }),
     )
 });
 static CHECK: LazyLock<Box<dyn Filter>> = LazyLock::new(|| {
@@ -41,6 +50,7 @@ fuzz_target!(|query: &[u8]| {
     strips(query);
     sets(query);
     completes(query);
+    repairs(query);
     checks(query);
 });
 
@@ -114,6 +124,31 @@ fn completes(query: &[u8]) {
     assert_eq!(others(&completed), others(query));
     if let Some(head) = get(&completed) {
         assert_eq!(requery(&**COMPLETE, &head), Ok(None));
+    }
+}
+
+/// Scopes of one API go on, in one form, and always at least one.
+fn repairs(query: &[u8]) {
+    let Some(head) = get(query) else { return };
+    let Ok(repaired) = requery(&**REPAIR, &head) else {
+        return;
+    };
+    let repaired = repaired.unwrap_or_else(|| query.to_vec());
+    let granted = values(&repaired, "scope");
+    let [granted] = granted.as_slice() else {
+        panic!("{granted:?}")
+    };
+    let mut of_api = 0;
+    for word in granted.split(|byte| *byte == b' ') {
+        match word.trim_ascii() {
+            b"" | b"openid" | b"offline_access" => {}
+            b"a/read" | b"a/write" | b"A/read" | b"A/write" => of_api += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(of_api > 0, "{granted:?}");
+    if let Some(head) = get(&repaired) {
+        assert_eq!(requery(&**REPAIR, &head), Ok(None));
     }
 }
 

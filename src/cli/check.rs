@@ -72,7 +72,8 @@ pub fn run(
     Ok(true)
 }
 
-fn beyond_the_text(gateway: &Gateway, now: i64) -> Vec<(String, Problem)> {
+/// Returns what shows only when the files are read that a configuration names.
+pub(super) fn beyond_the_text(gateway: &Gateway, now: i64) -> Vec<(String, Problem)> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut found = vec![];
     let mut take = |base: String, problems: Vec<Problem>| {

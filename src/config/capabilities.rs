@@ -138,6 +138,7 @@ Posts the request's form to the authorization server and answers with what it sa
 
 The call goes the way of `egress`; the answer is held whole, so that a failure is a clean OAuth
 error and never half a token. Its 4xx, 429 and 503 pass with status and body, other 5xx become 502.
+Errors of Entra that are known get a hint behind their description, and are counted by number.
 
 Example:
 

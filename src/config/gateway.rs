@@ -3,7 +3,7 @@
 //! These types cannot be written in YAML: every route is a list of steps here, every name is
 //! known to exist, every secret is at hand. They run nothing; the server builds from them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use http::{Method, uri::PathAndQuery};
 use mcp_gateway_filters::Filter;
@@ -16,7 +16,7 @@ use crate::{
     admin, directory, egress,
     ingress::{ClientAddress, Limits},
     listener,
-    oauth::{ClientCredentials, CredentialSource, GroupSettings, StepUp},
+    oauth::{ClientCredentials, CredentialSource, GroupSettings},
     origin::{Origin, is_loopback},
     router::Allow,
     secret::Secret,
@@ -86,10 +86,13 @@ pub struct Identity {
     pub jwks_uri: Endpoint,
     /// What a challenge asks for: never `offline_access`.
     pub scopes: Vec<String>,
-    /// Scopes that stand for claims, and those claims, in JSON. What a policy demands of a caller is
-    /// asked for by such a scope; without this, a challenge names the claims only.
+    /// Scopes of which the `scp` of a token must hold at least one; with none it is not asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_scopes: Vec<String>,
+    /// Scopes that stand for claims at the authorization server, for challenges that demand some;
+    /// without it, it takes no claims in a scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step_up: Option<StepUp>,
+    pub step_up: Option<BTreeMap<String, String>>,
     /// Who tells the groups that a token does not list; nobody when it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<GroupSettings>,

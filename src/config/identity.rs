@@ -204,7 +204,8 @@ fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identi
         tenants,
         jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,
         scopes: entra.challenge_scopes(),
-        step_up: entra.claims_scopes().cloned(),
+        token_scopes: entra.token_scopes(),
+        step_up: entra.takes_claims().then(|| entra.step_up.clone()),
         groups,
     })
 }

@@ -14,7 +14,7 @@ use crate::{
     egress::{Egress, Limits, Request, Target},
     oauth::{self, ClientCredentials},
     secret::Secret,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, provider_errors::ProviderErrors},
 };
 
 /// The limits of one call: 256 KiB within 10 s.
@@ -62,6 +62,7 @@ pub struct TokenEndpoint {
     calls: Semaphore,
     purpose: &'static str,
     outcomes: IntCounterVec,
+    errors: ProviderErrors,
 }
 
 /// A token that was given.
@@ -186,6 +187,7 @@ impl TokenEndpoint {
             calls: Semaphore::new(CALLS),
             purpose,
             outcomes: metrics.delegations.clone(),
+            errors: metrics.provider_errors.clone(),
         })
     }
 
@@ -242,7 +244,13 @@ impl TokenEndpoint {
             body: self.form(url, grant, now)?,
         };
         let answer = self.egress.fetch(&request, LIMITS).await;
-        judge(&answer.map_err(|error| Declined::unavailable(error.reason()))?)
+        let answer = answer.map_err(|error| Declined::unavailable(error.reason()))?;
+        if !answer.status().is_success()
+            && let Some(code) = oauth::aadsts::in_body(answer.body())
+        {
+            oauth::noticed(&self.errors, code, now);
+        }
+        judge(&answer)
     }
 
     fn form(&self, url: &str, grant: &[(&str, &str)], now: u64) -> Result<Bytes, Declined> {

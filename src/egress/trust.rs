@@ -10,12 +10,15 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-/// Builds the TLS configuration of every connection out.
+/// Reads the authorities that connections out trust.
 ///
 /// The system's store is read where `rustls-native-certs` finds it, `SSL_CERT_FILE` and
 /// `SSL_CERT_DIR` included. Pingora's connector would replace it by `ca_file`; a company that
 /// inspects some of its traffic needs both.
-pub(super) fn build(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Problem> {
+///
+/// # Errors
+/// When `ca_file` is not as expected.
+pub fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Problem> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
@@ -32,6 +35,12 @@ pub(super) fn build(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Problem
     if roots.is_empty() {
         warn!("no certificate authority is trusted, https requests out will fail");
     }
+    Ok(roots)
+}
+
+/// Builds the TLS configuration of every connection out.
+pub(super) fn build(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Problem> {
+    let roots = roots(ca_file)?;
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| Problem::new("", format!("TLS cannot be set up: {e}")))?;

@@ -7,6 +7,7 @@
 mod authority;
 mod bearer;
 pub mod errors;
+mod noticed;
 mod relay;
 
 use serde::Deserialize;
@@ -21,6 +22,7 @@ use crate::origin::Origin;
 
 pub use authority::{Authority, Cloud, Endpoints, Guid, IssuerUrl, Tenant};
 pub use bearer::{Api, Bearer, IdentifierUri, PromptPolicy, StepUp};
+pub use noticed::noticed;
 pub use relay::Authorize;
 
 /// An application of a tenant, as written in `gateway.yaml`.

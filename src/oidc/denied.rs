@@ -35,6 +35,8 @@ pub enum Denied {
     Audience,
     /// `tid` is another.
     Tenant,
+    /// `scp` holds none of our scopes: an id token, or one that was asked for without them.
+    Scope,
     /// `exp` has passed.
     Expired,
     /// `nbf` or `iat` is more than 60 s ahead.
@@ -48,7 +50,7 @@ pub enum Denied {
 
 impl Denied {
     /// Every reason, for whoever counts them.
-    pub(super) const REASONS: [Self; 18] = [
+    pub(super) const REASONS: [Self; 19] = [
         Self::TooLong,
         Self::Malformed,
         Self::Duplicate,
@@ -64,6 +66,7 @@ impl Denied {
         Self::Version,
         Self::Audience,
         Self::Tenant,
+        Self::Scope,
         Self::Expired,
         Self::NotYetValid,
         Self::NoKeys {
@@ -90,6 +93,7 @@ impl Denied {
             Self::Version => "version",
             Self::Audience => "audience",
             Self::Tenant => "tenant",
+            Self::Scope => "scope",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::NoKeys { .. } => "no_keys",
@@ -121,6 +125,7 @@ impl Denied {
             }
             Self::Audience => "the token is for another audience",
             Self::Tenant => "the token is from another tenant",
+            Self::Scope => "the token holds no scope of this server: sign in again",
             Self::Expired => "the token has expired",
             Self::NotYetValid => "the token is not valid yet",
             Self::NoKeys { .. } => {

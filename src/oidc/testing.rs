@@ -106,6 +106,7 @@ pub(super) fn issuer() -> Issuer {
     Issuer {
         issuer: ISSUER.to_owned(),
         v1_issuer: None,
+        scopes: vec![],
         audiences: vec![AUDIENCE.to_owned()],
         tenants: vec![TENANT.to_owned()],
     }

@@ -117,6 +117,7 @@ impl<'a> Unverified<'a> {
         if !is_template {
             check_tenant(expected, tenant)?;
         }
+        check_scopes(expected, &claims)?;
         if now >= expires_at {
             return Err(Denied::Expired);
         }
@@ -139,6 +140,20 @@ impl<'a> Unverified<'a> {
             not_before,
             key_issuer,
         })
+    }
+}
+
+/// Looks for one of our scopes in `scp`, which Entra writes as a list with blanks.
+fn check_scopes(expected: &Issuer, claims: &Map<String, Value>) -> Result<(), Denied> {
+    if expected.scopes.is_empty() {
+        return Ok(());
+    }
+    let held = optional(claims, "scp")?.unwrap_or_default();
+    let ours = |scope: &str| expected.scopes.iter().any(|one| one == scope);
+    if held.split(' ').any(ours) {
+        Ok(())
+    } else {
+        Err(Denied::Scope)
     }
 }
 

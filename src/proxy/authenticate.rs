@@ -12,7 +12,7 @@ use super::failure::Failure;
 use crate::{
     directory::Unknown,
     oidc::Denied,
-    snapshot::{Authenticate, Route, Step},
+    snapshot::{Authenticate, Route, Step, StepUp},
 };
 
 /// Returns the verified caller.
@@ -107,16 +107,9 @@ pub(super) fn sign_in_again(route: &Route) -> Failure {
 /// ask for a scope that stands for them.
 pub(super) fn interaction_required(route: &Route, claims: Option<&str>) -> Failure {
     with_gate(route, |gate| {
-        let stands = gate.step_up.as_ref().zip(claims);
-        let stands = stands.and_then(|(names, claims)| claims_scope(names, claims));
-        let challenge = match stands {
-            None => gate.challenge.clone(),
-            Some(scope) => {
-                let scopes = gate.scopes.iter().chain([&scope]);
-                let scopes: Vec<&str> = scopes.map(String::as_str).collect();
-                format!("{}, scope=\"{}\"", gate.metadata, scopes.join(" "))
-            }
-        };
+        let challenge = claims
+            .and_then(|claims| demand(gate.step_up.as_ref()?, claims))
+            .unwrap_or_else(|| gate.challenge.clone());
         let claims = claims.map_or_else(String::new, |claims| {
             format!(", claims=\"{}\"", URL_SAFE_NO_PAD.encode(claims))
         });
@@ -126,6 +119,32 @@ pub(super) fn interaction_required(route: &Route, claims: Option<&str>) -> Failu
             "interaction_required",
         )
     })
+}
+
+/// The same to a caller of whom a workload demands claims; `None` where the authorization server
+/// takes none in a scope, so that the caller would sign in in vain.
+pub(super) fn demands(route: &Route, claims: &str) -> Option<Failure> {
+    let takes_claims = route.steps.iter().any(|step| match step {
+        Step::Authenticate(gate) => gate
+            .step_up
+            .as_ref()
+            .is_some_and(|step_up| demand(step_up, claims).is_some()),
+        _ => false,
+    });
+    takes_claims.then(|| interaction_required(route, Some(claims)))
+}
+
+/// Asks for claims by a scope beside the usual ones: clients read no `claims`. `None` when there is
+/// no such scope.
+fn demand(step_up: &StepUp, claims: &str) -> Option<String> {
+    let demanded = claims_scope(&step_up.names, claims)?;
+    let usual = step_up.scopes.iter().map(String::as_str);
+    let scopes: Vec<&str> = usual.chain([demanded.as_str()]).collect();
+    Some(format!(
+        "Bearer resource_metadata=\"{}\", scope=\"{}\"",
+        step_up.resource_metadata,
+        scopes.join(" ")
+    ))
 }
 
 fn with_gate(route: &Route, answer: impl FnOnce(&Authenticate) -> Failure) -> Failure {
@@ -226,6 +245,23 @@ mod tests {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         assert_eq!(bearer(&parts).ok(), expect, "{fields:?}");
+    }
+
+    #[test]
+    fn a_demand_is_a_scope_beside_the_usual_ones() {
+        let step_up = StepUp {
+            resource_metadata: "https://gw.test/x".to_owned(),
+            scopes: vec!["tools.execute".to_owned()],
+            names: [("mfa".to_owned(), r#"{"a":1}"#.to_owned())].into(),
+        };
+        let usual = "Bearer resource_metadata=\"https://gw.test/x\", scope=\"tools.execute";
+        let check = |claims: &str, expect: Option<&str>| {
+            let expect = expect.map(|scope| format!("{usual} {scope}\""));
+            assert_eq!(demand(&step_up, claims), expect, "{claims}");
+        };
+        check(r#"{ "a": 1 }"#, Some("mfa"));
+        check("{}", Some("claims:e30"));
+        check("x", None);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) async fn run(
     };
     let answered = exchange.egress.fetch(&request, limits).await;
     let (outcome, result) = match answered {
-        Ok(response) if response.status().is_success() => judge(response),
+        Ok(response) if response.status().is_success() && is_json(&response) => judge(response),
         Ok(response) => {
             let response = hint::explained(response, &exchange.errors, now);
             if (own || exchange.client.is_some()) && refuses_client(&response) {
@@ -120,6 +120,17 @@ fn refused_ourselves(response: &Response) -> (&'static str, Result<Response, Fai
     )
 }
 
+fn is_json(response: &Response) -> bool {
+    response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            let essence = value.split(';').next().unwrap_or_default().trim();
+            essence.eq_ignore_ascii_case("application/json")
+        })
+}
+
 /// Which answers a client gets as they are: its own errors (4xx), and "not now" (429, 503).
 fn judge(response: Response) -> (&'static str, Result<Response, Failure>) {
     let status = response.status();
@@ -137,16 +148,8 @@ fn judge(response: Response) -> (&'static str, Result<Response, Failure>) {
             )),
         );
     }
-    let is_json = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            let essence = value.split(';').next().unwrap_or_default().trim();
-            essence.eq_ignore_ascii_case("application/json")
-        });
-    let is_whole =
-        is_json && serde_json::from_slice::<serde::de::IgnoredAny>(response.body()).is_ok();
+    let is_whole = is_json(&response)
+        && serde_json::from_slice::<serde::de::IgnoredAny>(response.body()).is_ok();
     if !is_whole
         && status != StatusCode::SERVICE_UNAVAILABLE
         && status != StatusCode::TOO_MANY_REQUESTS

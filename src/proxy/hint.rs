@@ -9,30 +9,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    oauth::aadsts::{self, Hint},
+    oauth::{
+        aadsts::{self, Hint},
+        noticed,
+    },
     telemetry::provider_errors::ProviderErrors,
 };
-
-/// Counts an error of the authorization server and names it in the log, once a minute.
-///
-/// Returns what is known about it. `now` is in seconds since the Unix epoch.
-pub(super) fn noticed(errors: &ProviderErrors, code: u32, now: u64) -> Option<&'static Hint> {
-    let hint = aadsts::find(code);
-    if errors.count(hint.map(|hint| hint.code), now) {
-        match hint {
-            Some(Hint {
-                means, who, remedy, ..
-            }) if who.must_act() => {
-                log::warn!(aadsts = code, means, remedy, who:%; "Entra refused a sign-in");
-            }
-            Some(Hint { means, who, .. }) => {
-                log::info!(aadsts = code, means, who:%; "Entra refused a sign-in");
-            }
-            None => log::info!(aadsts = code; "Entra refused a sign-in"),
-        }
-    }
-    hint
-}
 
 /// Adds the hint to the description of an error answer; the answer itself when there is nothing to add.
 pub(super) fn explained(response: Response, errors: &ProviderErrors, now: u64) -> Response {

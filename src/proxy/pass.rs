@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora_core::{Error, ErrorType, protocols::http::ServerSession};
 use tokio::sync::watch;
 
@@ -15,6 +15,7 @@ use super::{
     answer::Rewriting,
     authenticate, body,
     call::Call,
+    demand,
     failure::Failure,
     forward::{self, Credential, Forwarded},
     jsonrpc::{self, Message},
@@ -227,6 +228,8 @@ async fn give_back(
         upstream_token::forget(session, call, proxy);
         return Err(if identity.expires_at <= call.later() {
             authenticate::expired(route)
+        } else if let Some(demanded) = demanded(route, proxy, &head.headers) {
+            demanded
         } else {
             refused_token(proxy, &picked, id)
         });
@@ -297,6 +300,17 @@ pub(super) fn failed(
         Failure::rpc(status, id, jsonrpc::UPSTREAM_FAILED, text, reason)
     } else {
         Failure::oauth(status, "server_error", text, reason)
+    }
+}
+
+/// The answer to a caller of whom the upstream demands more than a sign-in, where a new sign-in can
+/// bring it: the token there was had in the caller's name, and the authorization server takes claims.
+fn demanded(route: &Route, proxy: &Proxy, headers: &HeaderMap) -> Option<Failure> {
+    match proxy.token {
+        UpstreamToken::Caller | UpstreamToken::Delegated(_) => {
+            authenticate::demands(route, &demand::claims(headers)?)
+        }
+        UpstreamToken::None | UpstreamToken::Static { .. } => None,
     }
 }
 

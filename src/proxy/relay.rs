@@ -7,9 +7,9 @@ use http::{Method, StatusCode, header};
 use mcp_gateway_filters::{Refusal, Response};
 use pingora_core::protocols::http::ServerSession;
 
-use super::{apply, body, call::Call, exchange::FORM_LIMIT, failure::Failure, hint};
+use super::{apply, body, call::Call, exchange::FORM_LIMIT, failure::Failure};
 use crate::{
-    oauth::aadsts,
+    oauth::{aadsts, noticed},
     relay::{Answer, Client, Clients, Grants, Place, Resolved, Source},
     snapshot::{IssueClient, Relay, ResolveClient, Route, Station},
 };
@@ -80,7 +80,7 @@ pub(super) async fn answer(
         Station::Callback => {
             let errors = &step.errors;
             let explain = |description: &str| {
-                let hint = hint::noticed(errors, aadsts::in_text(description)?, now)?;
+                let hint = noticed(errors, aadsts::in_text(description)?, now)?;
                 Some(format!("[gateway: {hint}]"))
             };
             step.sign_in.callback(call.head(session), now, &explain)?

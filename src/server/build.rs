@@ -105,11 +105,11 @@ impl Server {
             egress: &egress,
             verifier: verifier.as_ref(),
             directory: directory.as_ref(),
+            tenants: &tenants,
             step_up: config
                 .identity
                 .as_ref()
-                .and_then(|identity| identity.step_up.as_ref()),
-            tenants: &tenants,
+                .and_then(|one| one.step_up.as_ref()),
             metrics: &metrics,
             pressure: &pressure,
             seals: &Arc::new(seals),
@@ -237,6 +237,7 @@ fn verifier(
         v1_issuer: identity.v1_issuer.clone(),
         audiences: identity.audiences.clone(),
         tenants: identity.tenants(),
+        scopes: identity.token_scopes.clone(),
     };
     let keys = KeySource::new(jwks, egress, metrics);
     let verifier = Verifier::new(issuer, keys.clone(), metrics);

@@ -1,6 +1,6 @@
 //! From configured routes to compiled ones: names become pools, settings become ready values.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::HeaderValue;
 use mcp_gateway_filters::Problem;
@@ -11,7 +11,6 @@ use crate::{
     directory::Directory,
     egress::{Egress, Target},
     ingress::Pressure,
-    oauth::StepUp,
     oidc::Verifier,
     relay::{self, Clients, Grants, Seals, SignIn},
     router::Router,
@@ -26,10 +25,10 @@ pub(super) struct Parts<'a> {
     pub(super) egress: &'a Arc<Egress>,
     pub(super) verifier: Option<&'a Arc<Verifier>>,
     pub(super) directory: Option<&'a Arc<Directory>>,
-    /// Scopes that stand for claims.
-    pub(super) step_up: Option<&'a StepUp>,
     /// Those whose users may call.
     pub(super) tenants: &'a [String],
+    /// Scopes that stand for claims; `None` where the authorization server takes no claims in one.
+    pub(super) step_up: Option<&'a BTreeMap<String, String>>,
     pub(super) metrics: &'a Metrics,
     pub(super) pressure: &'a Arc<Pressure>,
     pub(super) seals: &'a Arc<Seals>,
@@ -159,17 +158,18 @@ impl Parts<'_> {
         let verifier = self
             .verifier
             .ok_or_else(|| Problem::new("", "`authenticate` needs an `authorization_server`"))?;
-        let metadata = format!("Bearer resource_metadata=\"{}\"", gate.resource_metadata);
-        let mut challenge = metadata.clone();
+        let mut challenge = format!("Bearer resource_metadata=\"{}\"", gate.resource_metadata);
         if !gate.scopes.is_empty() {
             challenge = format!("{challenge}, scope=\"{}\"", gate.scopes.join(" "));
         }
         Ok(snapshot::Authenticate {
             verifier: Arc::clone(verifier),
+            step_up: self.step_up.map(|names| snapshot::StepUp {
+                resource_metadata: gate.resource_metadata.clone(),
+                scopes: gate.scopes.clone(),
+                names: names.clone(),
+            }),
             challenge,
-            metadata,
-            scopes: gate.scopes.clone(),
-            step_up: self.step_up.cloned(),
             groups: gate.groups.clone(),
             directory: self.directory.map(Arc::clone),
         })

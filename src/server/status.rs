@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use prometheus::core::Collector;
+use prometheus::{core::Collector, proto::MetricFamily};
 use serde_json::{Value, json};
 
 use super::Machine;
@@ -66,19 +66,21 @@ fn keys(fetched: i64, now: u64) -> Value {
 }
 
 fn errors(errors: &ProviderErrors) -> Vec<Value> {
-    let one = |(code, seen): (Option<u32>, Seen)| {
-        let mut shown = json!({
-            "code": code.map_or_else(|| "other".to_owned(), |code| format!("AADSTS{code}")),
-            "count": seen.count,
-            "last": time(seen.last),
-        });
-        if let Some(hint) = code.and_then(aadsts::find) {
-            shown["means"] = hint.means.into();
-            shown["who"] = hint.who.as_str().into();
-            shown["must_act"] = hint.who.must_act().into();
-            shown["remedy"] = hint.remedy.into();
+    let one = |(code, Seen { count, last, .. }): (Option<u32>, Seen)| {
+        let name = code.map_or_else(|| "other".to_owned(), |code| format!("AADSTS{code}"));
+        let last = time(last);
+        match code.and_then(aadsts::find) {
+            Some(hint) => json!({
+                "code": name,
+                "count": count,
+                "last": last,
+                "means": hint.means,
+                "who": hint.who.as_str(),
+                "must_act": hint.who.must_act(),
+                "remedy": hint.remedy,
+            }),
+            None => json!({ "code": name, "count": count, "last": last }),
         }
-        shown
     };
     errors.seen().into_iter().map(one).collect()
 }
@@ -86,7 +88,7 @@ fn errors(errors: &ProviderErrors) -> Vec<Value> {
 /// When each certificate expires, by its first name.
 fn certificates(metrics: &Metrics, now: u64) -> BTreeMap<String, Value> {
     let families = metrics.certificate_not_after.collect();
-    let samples = families.iter().flat_map(|family| family.get_metric());
+    let samples = families.iter().flat_map(MetricFamily::get_metric);
     samples
         .filter_map(|sample| {
             let name = sample.get_label().first()?.value().to_owned();
@@ -123,8 +125,8 @@ mod tests {
     #[test]
     fn names_errors_keys_and_certificates() {
         let metrics = Metrics::new();
-        metrics.provider_errors.count(None, 1_799_999_000);
-        metrics.provider_errors.count(Some(50011), 1_800_000_000);
+        let _ = metrics.provider_errors.count(None, 1_799_999_000);
+        let _ = metrics.provider_errors.count(Some(50011), 1_800_000_000);
         metrics.key_set_fetched.set(1_799_999_940);
         metrics
             .certificate_not_after

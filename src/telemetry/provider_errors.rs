@@ -43,6 +43,7 @@ impl ProviderErrors {
     ///
     /// Returns whether the log should name it: not more than once a minute. `now` is in seconds since
     /// the Unix epoch.
+    #[must_use]
     pub fn count(&self, code: Option<u32>, now: u64) -> bool {
         match code {
             Some(code) => self.total.with_label_values(&[&*code.to_string()]).inc(),
@@ -105,8 +106,8 @@ mod tests {
     #[test]
     fn what_is_not_explained_shares_a_label() {
         let metrics = Metrics::new();
-        metrics.provider_errors.count(None, 1);
-        metrics.provider_errors.count(Some(65001), 1);
+        let _ = metrics.provider_errors.count(None, 1);
+        let _ = metrics.provider_errors.count(Some(65001), 1);
         let text = metrics.render().unwrap();
         assert!(text.contains("gateway_provider_errors_total{aadsts=\"other\"} 1"));
         assert!(text.contains("gateway_provider_errors_total{aadsts=\"65001\"} 1"));

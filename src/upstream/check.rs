@@ -7,7 +7,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use log::debug;
 use pingora::{
     ErrorType,
@@ -75,21 +75,55 @@ impl Check {
         address: &str,
         peers: &[Arc<HttpPeer>],
     ) -> Result<Arc<HttpPeer>, Reason> {
-        let mut failure = Reason::Unresolved;
-        let connected = async {
-            for peer in peers {
-                match self.connect(peer).await {
-                    Ok(stream) => return Ok((peer, stream)),
-                    Err(reason) => failure = reason,
-                }
-            }
-            Err(failure)
-        };
-        let (peer, stream) = connected.await?;
+        let (peer, stream) = self.first(peers).await?;
         timeout(self.timeout, self.ask(address, stream))
             .await
             .unwrap_or(Err(Reason::NoAnswer))?;
         Ok(Arc::clone(peer))
+    }
+
+    /// Posts JSON to a path instead, and returns status and fields of the answer.
+    pub(super) async fn post(
+        &self,
+        address: &str,
+        peers: &[Arc<HttpPeer>],
+        path: &str,
+        body: &[u8],
+    ) -> Result<(u16, HeaderMap), Reason> {
+        let (_, stream) = self.first(peers).await?;
+        let asked = async {
+            let mut session = HttpSession::new(stream);
+            let mut head = head(Method::POST, path.as_bytes(), address).ok_or(Reason::Broken)?;
+            let length = body.len().to_string();
+            // Workloads ask of a POST that both are taken.
+            head.insert_header(header::ACCEPT, "application/json, text/event-stream")
+                .and_then(|()| head.insert_header(header::CONTENT_TYPE, "application/json"))
+                .and_then(|()| head.insert_header(header::CONTENT_LENGTH, length))
+                .map_err(|_| Reason::Broken)?;
+            let _ = session.write_request_header(Box::new(head)).await;
+            let _ = session.write_body(body).await;
+            answered(&mut session).await?;
+            let head = session.resp_header().ok_or(Reason::Broken)?;
+            Ok((head.status.as_u16(), head.headers.clone()))
+        };
+        timeout(self.timeout, asked)
+            .await
+            .unwrap_or(Err(Reason::NoAnswer))
+    }
+
+    /// Connects to the first address that takes a connection.
+    async fn first<'p>(
+        &self,
+        peers: &'p [Arc<HttpPeer>],
+    ) -> Result<(&'p Arc<HttpPeer>, Stream), Reason> {
+        let mut failure = Reason::Unresolved;
+        for peer in peers {
+            match self.connect(peer).await {
+                Ok(stream) => return Ok((peer, stream)),
+                Err(reason) => failure = reason,
+            }
+        }
+        Err(failure)
     }
 
     async fn connect(&self, peer: &HttpPeer) -> Result<Stream, Reason> {
@@ -114,16 +148,10 @@ impl Check {
 
     async fn ask(&self, address: &str, stream: Stream) -> Result<(), Reason> {
         let mut session = HttpSession::new(stream);
-        let head = self.request(address).ok_or(Reason::Broken)?;
+        let head = head(Method::GET, &self.path, address).ok_or(Reason::Broken)?;
         // A server that answers and closes early may make the write fail; its answer still counts.
         let _ = session.write_request_header(Box::new(head)).await;
-        loop {
-            session.read_response().await.map_err(|_| Reason::Broken)?;
-            match session.get_status() {
-                Some(status) if status.is_informational() => {}
-                _ => break,
-            }
-        }
+        answered(&mut session).await?;
         let head = session.resp_header().ok_or(Reason::Broken)?;
         if !self.wants_body(head)? {
             return Ok(());
@@ -142,17 +170,6 @@ impl Check {
         judge(&body)
     }
 
-    fn request(&self, address: &str) -> Option<RequestHeader> {
-        let mut head = RequestHeader::build(Method::GET, &self.path, Some(4)).ok()?;
-        head.insert_header(header::HOST, address).ok()?;
-        head.insert_header(header::ACCEPT, "application/json")
-            .ok()?;
-        let agent = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
-        head.insert_header(header::USER_AGENT, agent).ok()?;
-        head.insert_header(header::CONNECTION, "close").ok()?;
-        Some(head)
-    }
-
     /// Judges the head; returns whether the body has to be judged too.
     fn wants_body(&self, head: &ResponseHeader) -> Result<bool, Reason> {
         let status = head.status;
@@ -164,6 +181,28 @@ impl Check {
             Expect::Toolhive if is_management_api => Err(Reason::ManagementApi),
             Expect::Toolhive if status == StatusCode::OK => Ok(true),
             Expect::Toolhive | Expect::Success => Err(Reason::Status(status.as_u16())),
+        }
+    }
+}
+
+fn head(method: Method, path: &[u8], address: &str) -> Option<RequestHeader> {
+    let mut head = RequestHeader::build(method, path, Some(6)).ok()?;
+    head.insert_header(header::HOST, address).ok()?;
+    head.insert_header(header::ACCEPT, "application/json")
+        .ok()?;
+    let agent = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
+    head.insert_header(header::USER_AGENT, agent).ok()?;
+    head.insert_header(header::CONNECTION, "close").ok()?;
+    Some(head)
+}
+
+/// Reads the head of the final answer.
+async fn answered(session: &mut HttpSession) -> Result<(), Reason> {
+    loop {
+        session.read_response().await.map_err(|_| Reason::Broken)?;
+        match session.get_status() {
+            Some(status) if status.is_informational() => {}
+            _ => return Ok(()),
         }
     }
 }

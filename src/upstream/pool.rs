@@ -262,8 +262,8 @@ fn load(one: &Backend, other: &Backend) -> u64 {
 /// What a configuration means.
 pub(super) struct Parsed {
     /// With the weight of each.
-    addresses: Vec<(Address, u32)>,
-    template: Arc<Template>,
+    pub(super) addresses: Vec<(Address, u32)>,
+    pub(super) template: Arc<Template>,
 }
 
 /// Reads everything that `config` says, and finds every mistake in it.

@@ -7,9 +7,13 @@ mod answers;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod forwarding;
 #[cfg(test)]
 mod groups;
+#[cfg(test)]
+mod hints;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]

@@ -23,13 +23,12 @@ fn person(name: &str, number: u32) -> User {
     }
 }
 
-/// Alice's tenant and carol's.
-pub(crate) const SEVERAL: &str = "authorization_server: { entra: { tenant: organizations, \
+const SEVERAL: &str = "authorization_server: { entra: { tenant: organizations, \
     tenants: [{tenant}, 8b4f2d63-9d0e-4b8a-8c11-5f2e6d7b9a02], client_id: {client_id}, \
     authority: '{authority}' } }";
 
 /// A gateway for alice's tenant and carol's; dave is from elsewhere.
-pub(crate) async fn several(identity: Option<&str>) -> World {
+async fn several(identity: Option<&str>) -> World {
     let mut world = World::builder()
         .entra(|entra| {
             entra

@@ -12,6 +12,7 @@ mod redirects;
 mod refresh;
 mod resource;
 mod scope;
+mod tenants;
 
 use mcp_gateway_emulator::entra::{self, API_SCOPE, App, CLIENT_ID, Endpoint, Grant};
 

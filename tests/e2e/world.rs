@@ -120,6 +120,15 @@ impl World {
             .unwrap_or_else(|| panic!("no workload `{name}` with a replica `{replica}`"))
     }
 
+    /// The configuration of the first gateway, with the ports that it took.
+    pub(crate) fn configuration(&self) -> String {
+        let addresses = self.gateway.addresses();
+        let text = self
+            .plan
+            .configuration(addresses[0], addresses.get(1).copied());
+        text.replace("127.0.0.1:0", &self.gateway.admin().to_string())
+    }
+
     /// Starts one more gateway for the same public URL, with the same keys.
     pub(crate) fn gateway(&self) -> Gateway {
         self.plan.start(reserve())

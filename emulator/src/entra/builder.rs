@@ -117,13 +117,6 @@ impl Builder {
         self
     }
 
-    /// Gives the gateway's registration a client secret.
-    #[must_use]
-    pub fn secret(mut self, secret: impl Into<String>) -> Self {
-        self.registered.secrets.push(secret.into());
-        self
-    }
-
     /// Changes the gateway's registration.
     #[must_use]
     pub fn registration(mut self, shape: impl FnOnce(App) -> App) -> Self {
@@ -137,6 +130,13 @@ impl Builder {
         let home = (tenant.into(), user.oid.clone());
         self.directory.elsewhere.push(home);
         self.user(user)
+    }
+
+    /// Gives the gateway's registration a client secret.
+    #[must_use]
+    pub fn secret(mut self, secret: impl Into<String>) -> Self {
+        self.registered = self.registered.secret(secret);
+        self
     }
 
     /// Registers one more application.

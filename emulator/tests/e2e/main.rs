@@ -10,6 +10,7 @@
 mod api;
 mod entra;
 mod front;
+mod grants;
 mod http;
 mod sign_in;
 mod workload;

@@ -44,6 +44,17 @@ pub(super) fn check(reader: &mut Reader<'_>, items: &[Node], list: &Node, sectio
         let help = "put `resolve_client` and `open_grant` before it";
         reader.problem_help(&format!("{section}[{index}]"), what, help);
     }
+    let asks = named().find(|(_, step)| {
+        let at = step.settings.find("at").and_then(Node::text);
+        step.name == "relay" && at == Some("authorize")
+    });
+    let gate = named().find(|(_, step)| step.name == "check_authorize");
+    if let Some((index, _)) = asks
+        && gate.is_none_or(|(at, _)| at > index)
+    {
+        let what = "codes go wherever a request says: no `check_authorize` stands before `relay`";
+        reader.problem(&format!("{section}[{index}]"), what);
+    }
     let mut authenticated = named().filter(|(_, step)| step.name == "authenticate");
     let first = authenticated.next();
     if let Some((index, _)) = authenticated.next() {

@@ -124,6 +124,20 @@ impl Settings {
         audiences
     }
 
+    /// Returns the scopes of which a token must hold one: an id token of a registration that is
+    /// client and API has the same audience as its access tokens, and holds none.
+    #[must_use]
+    pub fn token_scopes(&self) -> Vec<String> {
+        let api = self.api_in_use();
+        api.map_or_else(Vec::new, |api| api.scopes.clone())
+    }
+
+    /// Says whether an authorization request may demand claims by a scope.
+    #[must_use]
+    pub fn takes_claims(&self) -> bool {
+        self.api_in_use().is_some() || !self.step_up.is_empty()
+    }
+
     /// Returns every scope that clients may ask for, but those of `step_up`: it is asked for by
     /// those who ask for none.
     #[must_use]
@@ -153,12 +167,6 @@ impl Settings {
     pub fn audience_application(&self) -> &str {
         self.api_in_use()
             .map_or(self.client_id.as_str(), |api| self.application(api))
-    }
-
-    /// Returns the scopes that stand for claims; `None` where clients cannot ask for claims at all.
-    #[must_use]
-    pub fn claims_scopes(&self) -> Option<&StepUp> {
-        (self.api_in_use().is_some() || !self.step_up.is_empty()).then_some(&self.step_up)
     }
 
     /// Returns the API whose tokens are the bearer.
@@ -220,10 +228,9 @@ impl Settings {
             steps.push(Step::new("strip_query", [("params", Setting::list(strip))]));
         }
         steps.extend(self.map_resource("query"));
-        if let Some(names) = self.claims_scopes() {
-            let names = names
-                .iter()
-                .map(|(name, claims)| (name.clone(), claims.as_str().into()));
+        if self.takes_claims() {
+            let names = self.step_up.iter();
+            let names = names.map(|(name, claims)| (name.clone(), claims.as_str().into()));
             let names = Setting::Map(names.collect());
             steps.push(Step::new("scope_to_claims", [("names", names)]));
         }
@@ -426,8 +433,8 @@ impl Settings {
                     ),
                 ));
                 if self.is_one(api) {
-                    let what = "one registration is client and API, so its id tokens carry the same audience: \
-                                a registration of its own for the API keeps them apart";
+                    let what = "one registration is client and API, so its id tokens carry the same audience and \
+                                are told apart by `scp` only: a registration of its own for the API is cleaner";
                     notes.push(("api", what.to_owned()));
                 }
             }

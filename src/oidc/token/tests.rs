@@ -440,3 +440,23 @@ proptest! {
         prop_assert!(judge(&token, NOW).is_ok());
     }
 }
+
+/// An id token of a registration that is client and API has its audience, and no scope.
+#[test]
+fn a_token_must_hold_one_of_our_scopes_where_there_are_some() {
+    let expected = Issuer {
+        scopes: vec!["tools.execute".to_owned(), "tools.read".to_owned()],
+        ..issuer()
+    };
+    let check = |scp: &Value, expect: Result<(), Denied>| {
+        let text = with_claim("scp", scp);
+        let found = Unverified::parse(&text).and_then(|token| token.accept(&expected, NOW));
+        assert_eq!(found.map(|_| ()), expect, "{scp}");
+    };
+    check(&json!("tools.execute"), Ok(()));
+    check(&json!("other tools.read"), Ok(()));
+    check(&json!("Tools.Execute tools"), Err(Denied::Scope));
+    check(&json!(""), Err(Denied::Scope));
+    check(&Value::Null, Err(Denied::Scope));
+    check(&json!(["tools.execute"]), Err(Denied::ClaimType));
+}

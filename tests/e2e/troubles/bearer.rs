@@ -6,7 +6,7 @@ use mcp_gateway_emulator::{
 };
 use serde_json::json;
 
-use super::{API, api, bearer, signs_in, with_api};
+use super::{API, api, bearer, signs_in, with_api, with_one_app};
 use crate::{
     oauth::flow::{Flow, claims},
     world::{Authority, World, mcp},
@@ -63,6 +63,21 @@ async fn trouble_40_an_audience_that_is_not_the_one_expected() {
             .await;
         assert_eq!(answer.status, 401, "{answer:?}");
     }
+}
+
+/// The audience of both is the registration; the id token is for the client all the same.
+#[tokio::test]
+async fn an_id_token_opens_nothing_where_one_app_is_client_and_api() {
+    let world = with_one_app().await;
+    let tokens = signs_in(&world, &[]).await;
+    let id_token = tokens["id_token"].as_str().unwrap();
+    assert_eq!(claims(id_token)["aud"], CLIENT_ID);
+    let answer = world
+        .rpc("/mcp", Some(id_token), None, &mcp::initialize())
+        .await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+    let reason = "gateway_token_verdicts_total{reason=\"scope\"}";
+    assert_eq!(world.count(reason), 1);
 }
 
 /// What clients keep is a client id, scopes and a refresh token; none of it belongs to a bearer.

@@ -1,13 +1,12 @@
 //! What clients read before anybody signs in: Entra's metadata, and what it leaves out.
 
-use mcp_gateway_emulator::entra::{API_SCOPE, CLIENT_ID, Endpoint};
+use mcp_gateway_emulator::entra::{CLIENT_ID, Endpoint};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{signs_in, told, with_one_app};
+use super::{signs_in, with_one_app};
 use crate::{
     oauth::flow::{CALLBACK, Flow, find, query},
-    tenants,
     world::{Answer, World, send},
 };
 
@@ -18,12 +17,12 @@ async fn fetch(world: &World, url: &str) -> Answer {
     send(world.client().elsewhere(Method::GET, url)).await
 }
 
-/// The document of Entra for a tenant: where it really is, and what it says.
-async fn entra(world: &World, tenant: &str) -> (String, Value) {
-    let server = format!("{}/{tenant}/v2.0", world.entra.authority());
-    let answer = fetch(world, &format!("{server}{OPENID}")).await;
+/// Entra's own document.
+async fn entra(world: &World) -> Value {
+    let (authority, tenant) = (world.entra.authority(), world.entra.tenant());
+    let answer = fetch(world, &format!("{authority}/{tenant}/v2.0{OPENID}")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    (server, answer.json())
+    answer.json()
 }
 
 /// What a strict client does with metadata that it asked this server for: the first reason not to
@@ -60,7 +59,7 @@ fn path<'m>(world: &World, metadata: &'m Value, member: &str) -> &'m str {
 #[tokio::test]
 async fn trouble_01_a_client_that_has_to_register() {
     let world = World::usual().await;
-    let (_, straight) = entra(&world, &world.entra.tenant()).await;
+    let straight = entra(&world).await;
     assert!(straight.get("registration_endpoint").is_none());
     let guess = format!("{}/register", world.entra.authority());
     let body = json!({"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"});
@@ -84,7 +83,7 @@ async fn trouble_01_a_client_that_has_to_register() {
 #[tokio::test]
 async fn trouble_02_metadata_that_does_not_mention_pkce() {
     let world = World::usual().await;
-    let (_, straight) = entra(&world, &world.entra.tenant()).await;
+    let straight = entra(&world).await;
     let issuer = straight["issuer"].as_str().unwrap();
     assert_eq!(gives_up(issuer, &straight), Some("S256"), "{straight}");
     gateway(&world, OPENID).await;
@@ -95,7 +94,7 @@ async fn trouble_02_metadata_that_does_not_mention_pkce() {
 #[tokio::test]
 async fn trouble_03_a_client_that_never_opens_the_browser() {
     let world = World::usual().await;
-    let (_, straight) = entra(&world, &world.entra.tenant()).await;
+    let straight = entra(&world).await;
     let issuer = straight["issuer"].as_str().unwrap();
     assert!(gives_up(issuer, &straight).is_some(), "{straight}");
     // Such a client goes where the document leads, and nowhere else.
@@ -106,62 +105,6 @@ async fn trouble_03_a_client_that_never_opens_the_browser() {
     let tokens = flow.tokens().await;
     let token = tokens["access_token"].as_str().unwrap();
     world.session("/mcp", token).await;
-}
-
-/// always: `respond` with metadata of the route
-#[tokio::test]
-async fn trouble_12_a_server_that_names_another_resource_than_its_scopes() {
-    const RESOURCE: &str = "/.well-known/oauth-protected-resource";
-    let world = World::builder()
-        .provider(&format!(
-            "bearer: access_token, api: {{ scopes: [{API_SCOPE}] }}"
-        ))
-        .workloads(mcp_gateway_emulator::toolhive::Builder::names_itself)
-        .workload("github")
-        .route("/mcp")
-        .start()
-        .await;
-    let scope = format!("api://{CLIENT_ID}/{API_SCOPE} openid offline_access");
-    let server = world.workloads[0].address();
-    let own = fetch(&world, &format!("http://{server}{RESOURCE}")).await;
-    let own = own.json()["resource"].as_str().unwrap().to_owned();
-    let asked = [("resource", own.as_str()), ("scope", scope.as_str())];
-    let refused = Flow::straight(&world).code(&asked).await.unwrap_err();
-    assert!(told(&refused).contains("AADSTS9010010"), "{refused:?}");
-
-    let published = world.get(&format!("{RESOURCE}/mcp")).await.json();
-    let resource = published["resource"].as_str().unwrap();
-    assert_eq!(resource, format!("{}/mcp", world.public_url()));
-    signs_in(&world, &[("resource", resource), ("scope", API_SCOPE)]).await;
-}
-
-/// `tenant: organizations` with `tenants`
-#[tokio::test]
-async fn trouble_36_metadata_of_several_tenants_has_no_issuer() {
-    let world = tenants::several(Some(tenants::SEVERAL)).await;
-    let (server, straight) = entra(&world, "organizations").await;
-    assert!(straight["issuer"].as_str().unwrap().contains("{tenantid}"));
-    assert_eq!(gives_up(&server, &straight), Some("issuer"), "{straight}");
-    gateway(&world, SERVER).await;
-    for who in ["alice", "carol"] {
-        signs_in(&world, &[("login_hint", who)]).await;
-    }
-}
-
-/// always: `respond` with metadata of the gateway's own
-#[tokio::test]
-async fn trouble_37_metadata_that_is_passed_on_names_another_issuer() {
-    let world = World::usual().await;
-    let (_, straight) = entra(&world, &world.entra.tenant()).await;
-    // What a client makes of Entra's document that a gateway hands on.
-    let reason = gives_up(world.public_url(), &straight);
-    assert_eq!(reason, Some("issuer"), "{straight}");
-    for name in [SERVER, OPENID] {
-        let metadata = gateway(&world, name).await;
-        let resource = world.get("/.well-known/oauth-protected-resource/mcp").await;
-        let servers = &resource.json()["authorization_servers"];
-        assert_eq!(servers, &json!([metadata["issuer"]]));
-    }
 }
 
 /// always: metadata at each address

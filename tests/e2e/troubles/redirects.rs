@@ -4,6 +4,7 @@ use mcp_gateway_emulator::entra::{CLIENT_ID, Entra, LoopbackPorts, Platform};
 use reqwest::Method;
 use tempfile::NamedTempFile;
 
+use super::{API, api, bearer};
 use crate::{
     relay::{
         CODEX, company, confidential,
@@ -276,6 +277,33 @@ async fn trouble_34_a_client_id_of_another_time_is_replaced() {
     );
     let fresh = App::registered(&new, CLAUDE_CODE).await;
     Person::default().tokens(&new, &fresh).await;
+}
+
+/// `authorize: relay`, whatever the bearer
+#[tokio::test]
+async fn a_relay_signs_in_with_every_bearer() {
+    for kind in ["id_token", "access_token", "native"] {
+        let world = company()
+            .entra(api)
+            .provider(&format!("authorize: relay, {}", bearer(kind)))
+            .audience(if kind == "id_token" { CLIENT_ID } else { API })
+            .start()
+            .await;
+        let app = App::registered(&world, CODEX).await;
+        let tokens = Person::default().tokens(&world, &app).await;
+        world
+            .session("/mcp", tokens["access_token"].as_str().unwrap())
+            .await;
+        let refreshed = app
+            .refresh(&world, tokens["refresh_token"].as_str().unwrap())
+            .await;
+        assert_eq!(refreshed.status, 200, "{kind}: {refreshed:?}");
+        let token = refreshed.json()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        world.session("/mcp", &token).await;
+    }
 }
 
 /// `authorize: relay`

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use mcp_gateway_emulator::entra::{API_SCOPE, CLIENT_ID, Endpoint, Fault};
 use serde_json::Value;
 
 use super::{API, bearer, seen, signs_in, told, with_api, with_one_app};
 use crate::{
     oauth::flow::{Flow, claims},
-    world::World,
+    world::{Scripted, World, mcp},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -167,5 +168,54 @@ async fn a_demand_travels_as_a_scope_and_arrives_as_claims() {
         let flow = Flow::through_gateway(&world);
         let answer = flow.refresh(token, &[("scope", &scope)]).await;
         assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+/// A workload that demands claims is heard by a client that knows scopes only: challenge, sign-in,
+/// and no loop where the authorization server would not understand.
+#[tokio::test]
+async fn what_a_workload_demands_reaches_entra_by_way_of_the_client() {
+    let demand = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
+    for (settings, heard) in [(bearer("access_token"), true), (bearer("id_token"), false)] {
+        let mut upstream = Scripted::start();
+        let world = World::builder()
+            .entra(super::api)
+            .provider(&settings)
+            .upstream("github", &[upstream.address()])
+            .route("/mcp")
+            .start()
+            .await;
+        let tokens = Flow::through_gateway(&world).tokens().await;
+        let token = tokens["access_token"].as_str().unwrap();
+        let initialize = mcp::initialize();
+        let refuse = async {
+            let encoded = STANDARD.encode(demand);
+            upstream
+                .asked()
+                .await
+                .write(format!(
+                    "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Bearer \
+                     realm=\"\", error=\"insufficient_claims\", claims=\"{encoded}\"\r\n\r\n"
+                ))
+                .await;
+        };
+        let (answer, ()) = tokio::join!(world.rpc("/mcp", Some(token), None, &initialize), refuse);
+        if !heard {
+            assert_eq!(answer.status, 502, "a sign-in cannot bring it: {answer:?}");
+            continue;
+        }
+        assert_eq!(answer.status, 401, "{answer:?}");
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(challenge.contains("insufficient_claims"), "{challenge}");
+        let scope = challenge.split("scope=\"").nth(1).unwrap();
+        let scope = scope.split('"').next().unwrap();
+        assert!(scope.starts_with(API_SCOPE), "{challenge}");
+        // What a client does with a challenge: it signs in for its scope.
+        let flow = Flow::through_gateway(&world);
+        let code = flow.code(&[("scope", scope)]).await.unwrap();
+        assert_eq!(flow.redeem(&code, &[]).await.status, 200);
+        let sent = seen(&world, Endpoint::Authorize, "claims").unwrap();
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(json(&sent), json(demand));
     }
 }

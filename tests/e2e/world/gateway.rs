@@ -71,7 +71,11 @@ impl Plan {
     }
 
     /// The whole configuration of a gateway on this socket.
-    fn configuration(&self, address: SocketAddr, redirect: Option<SocketAddr>) -> String {
+    pub(super) fn configuration(
+        &self,
+        address: SocketAddr,
+        redirect: Option<SocketAddr>,
+    ) -> String {
         let folder = self.folder.path().display();
         let tls = match self.certificates {
             0 => String::new(),

@@ -54,6 +54,14 @@ fn each_bearer_has_its_audience() {
 }
 
 #[test]
+fn only_access_tokens_are_asked_for_their_scopes() {
+    assert!(settings("").token_scopes().is_empty());
+    let api = with_api("native", ", identifier_uri: https://gw.test/mcp");
+    assert_eq!(api.token_scopes(), ["tools.execute", "tools.read"]);
+    assert!(with_api("id_token", "").token_scopes().is_empty());
+}
+
+#[test]
 fn clients_see_short_names() {
     let all = ["openid", "profile", "email", "offline_access"];
     assert_eq!(settings("").published_scopes(), all);
