@@ -16,11 +16,13 @@
 //! This module reads requests and writes answers; it has no sockets, and calls nobody. Time comes
 //! in, randomness from the system.
 
+mod answer;
 mod approvals;
 mod asked;
 mod client;
 mod consent;
 mod cookie;
+mod flight;
 mod grant;
 mod sign_in;
 
@@ -33,9 +35,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::seal::{Key, KeyError, Purpose, Seal};
 
+pub use answer::Answer;
 pub use client::{Client, Clients, Place, Resolved, Source};
 pub use grant::Grants;
-pub use sign_in::{Answer, Endpoints, SignIn};
+pub use sign_in::{Endpoints, SignIn};
 
 /// Everything that a relay seals with; replicas with the same keys open each other's.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use mcp_gateway_filters::Problem;
+use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
@@ -34,6 +35,8 @@ const SHORT: u64 = 60;
 /// When to ask again where the server does not say so, in seconds, and the longest it may say.
 const RETRY: u64 = 2;
 const RETRY_MAX: u64 = 60;
+/// How long nobody asks again after the gateway itself was refused, in seconds.
+const OWN_FAULT: u64 = 5;
 /// What stands for the caller's tenant in a URL.
 const TENANT: &str = "{tenantid}";
 
@@ -60,6 +63,8 @@ pub struct TokenEndpoint {
     client: Client,
     egress: Arc<Egress>,
     calls: Semaphore,
+    /// What is wrong with the gateway itself, whoever calls, and until when that stands.
+    own_fault: Mutex<Option<(Declined, u64)>>,
     purpose: &'static str,
     outcomes: IntCounterVec,
     errors: ProviderErrors,
@@ -124,6 +129,12 @@ impl Declined {
         }
     }
 
+    /// Whether no other caller would fare better: the gateway's credentials or registration are wrong.
+    fn is_own_fault(&self) -> bool {
+        let own = ["invalid_client", "unauthorized_client", "unsigned"];
+        matches!(self, Self::Refused { error, .. } if own.contains(error))
+    }
+
     const fn unavailable(reason: &'static str) -> Self {
         Self::Unavailable {
             reason,
@@ -185,6 +196,7 @@ impl TokenEndpoint {
             client,
             egress,
             calls: Semaphore::new(CALLS),
+            own_fault: Mutex::default(),
             purpose,
             outcomes: metrics.delegations.clone(),
             errors: metrics.provider_errors.clone(),
@@ -198,7 +210,8 @@ impl TokenEndpoint {
     }
 
     /// Asks for a token with the parameters of a grant, as the gateway's own client; `now` is in
-    /// seconds since the Unix epoch.
+    /// seconds since the Unix epoch. While the gateway's own credentials are refused, the server is
+    /// asked once in a few seconds, however many callers there are.
     ///
     /// # Errors
     /// When there is no token.
@@ -208,7 +221,19 @@ impl TokenEndpoint {
         grant: &[(&str, &str)],
         now: u64,
     ) -> Result<Granted, Declined> {
+        let known = self.own_fault.lock().clone();
+        if let Some((declined, until)) = known
+            && now < until
+        {
+            return Err(declined);
+        }
         let answer = self.ask(tenant, grant, now).await;
+        if let Err(declined) = &answer
+            && declined.is_own_fault()
+        {
+            let until = now.saturating_add(OWN_FAULT);
+            *self.own_fault.lock() = Some((declined.clone(), until));
+        }
         let outcome = answer.as_ref().map_or_else(Declined::reason, |_| "success");
         self.outcomes
             .with_label_values(&[self.purpose, outcome])

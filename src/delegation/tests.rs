@@ -262,6 +262,30 @@ async fn a_refusal_stands_for_a_moment() {
     assert_eq!(counted.get(), 1);
 }
 
+#[tokio::test]
+async fn a_wrong_secret_is_tried_once_for_all_callers() {
+    let wrong = || {
+        answer(
+            401,
+            &json!({"error": "invalid_client", "error_codes": [7_000_215]}),
+        )
+    };
+    let server = Server::start(move |number, _| match number {
+        0 => wrong(),
+        _ => granted("ours", 3600),
+    })
+    .await;
+    let (delegation, _) = delegation(&server.url("/token"), exchange());
+    for token in ["a", "b", "c"] {
+        let caller = Caller { token, ..CALLER };
+        let refused = delegation.authorization(caller, NOW).await.unwrap_err();
+        assert_eq!(refused.reason(), "invalid_client");
+    }
+    assert_eq!(server.requests(), 1);
+    let later = delegation.authorization(CALLER, NOW + 5).await;
+    assert!(later.is_ok());
+}
+
 fn check(status: u16, body: &Value, expect: &Result<u64, Declined>) {
     let answer = Response::builder()
         .status(status)

@@ -6,7 +6,9 @@
 use http::{HeaderMap, HeaderValue, header};
 
 /// Tells one browser from another for as long as a sign-in takes.
-pub(super) const BROWSER: &str = "__Host-mcp-browser";
+const BROWSER: &str = "__Host-mcp-browser";
+/// How long a browser is told from others, in seconds: for a question and a sign-in of half an hour.
+const BROWSER_LIFETIME: u64 = 60 * 60;
 /// Remembers consents.
 pub(super) const APPROVALS: &str = "__Host-mcp-approvals";
 
@@ -28,11 +30,21 @@ pub(super) fn set(name: &str, value: &str, seconds: u64) -> Option<HeaderValue> 
 }
 
 /// Says whether a value can be one that [`super::unguessable`] made.
-pub(super) fn is_unguessable(value: &str) -> bool {
+fn is_unguessable(value: &str) -> bool {
     value.len() == 43
         && value
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// Returns what tells this browser from others.
+pub(super) fn browser(headers: &HeaderMap) -> Option<&str> {
+    find(headers, BROWSER).filter(|value| is_unguessable(value))
+}
+
+/// Writes what tells this browser from others.
+pub(super) fn set_browser(browser: &str) -> Option<HeaderValue> {
+    set(BROWSER, browser, BROWSER_LIFETIME)
 }
 
 #[cfg(test)]

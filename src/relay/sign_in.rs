@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request};
-use mcp_gateway_filters::{Page, Refusal, Response, pairs, redirect_to};
+use mcp_gateway_filters::{Refusal, Response, pairs, redirect_to};
 
 use super::{
-    Client, Hash, Seals,
+    Client, Seals,
+    answer::Answer,
     approvals::{self, Approvals, Consent},
     asked::{Asked, Back},
     challenge,
     client::find,
     consent::Question,
     cookie,
+    flight::Flight,
     grant::Held,
     hash, unguessable,
 };
-use crate::seal::{self, OpenError};
+use crate::seal::OpenError;
 
 /// How long a person may look at the question, in seconds.
 const QUESTION_LIFETIME: u64 = 30 * 60;
@@ -24,8 +26,6 @@ const QUESTION_LIFETIME: u64 = 30 * 60;
 const SIGN_IN_LIFETIME: u64 = 30 * 60;
 /// How long a code is good, in seconds. Some people carry it from one machine to another by hand.
 const CODE_LIFETIME: u64 = 5 * 60;
-/// How long a browser is told from others, in seconds.
-const BROWSER_LIFETIME: u64 = QUESTION_LIFETIME + SIGN_IN_LIFETIME;
 /// The longest `error_description` of a provider that is passed on, in characters.
 const MAX_DESCRIPTION: usize = 1000;
 
@@ -47,50 +47,6 @@ pub struct Endpoints {
 pub struct SignIn {
     seals: Arc<Seals>,
     at: Endpoints,
-}
-
-/// What a browser gets.
-#[derive(Debug)]
-pub struct Answer {
-    /// The answer itself.
-    pub response: Response,
-    /// Why it is not the one that was asked for: one of a closed set.
-    pub reason: Option<&'static str>,
-}
-
-impl Answer {
-    fn good(response: Response) -> Self {
-        Self {
-            response,
-            reason: None,
-        }
-    }
-
-    fn refused(reason: &'static str, response: Response) -> Self {
-        Self {
-            response,
-            reason: Some(reason),
-        }
-    }
-
-    /// A page for somebody who cannot go on here.
-    fn page(reason: &'static str, what: &str, remedy: &str) -> Self {
-        let page = Page {
-            what,
-            shown: None,
-            remedy,
-        };
-        Self::refused(reason, page.bad_request())
-    }
-
-    fn with_cookie(mut self, cookie: Option<HeaderValue>) -> Self {
-        if let Some(cookie) = cookie {
-            self.response
-                .headers_mut()
-                .append(header::SET_COOKIE, cookie);
-        }
-        self
-    }
 }
 
 const AGAIN: &str = "Go back to your application and start the sign-in again.";
@@ -126,7 +82,7 @@ impl SignIn {
             }
             Err((fault, None)) => return Err(Refusal::invalid_request(fault.to_string())),
         };
-        let browser = match browser_of(&head.headers) {
+        let browser = match cookie::browser(&head.headers) {
             Some(known) => known.to_owned(),
             None => unguessable().map_err(|_| broken())?,
         };
@@ -169,7 +125,7 @@ impl SignIn {
             request: &sealed,
             may_remember: is_https(&asked.back.redirect_uri),
         };
-        Ok(Answer::good(question.page()).with_cookie(browser_cookie(&browser)))
+        Ok(Answer::good(question.page()).with_cookie(cookie::set_browser(&browser)))
     }
 
     /// Answers what a person said to the question.
@@ -181,7 +137,7 @@ impl SignIn {
             let what = "This answer was sent from another site.";
             return Ok(Answer::page("consent_cross_site", what, AGAIN));
         }
-        let Some(browser) = browser_of(&head.headers) else {
+        let Some(browser) = cookie::browser(&head.headers) else {
             let what = "Your browser did not keep the cookie that belongs to this page, or kept it \
                         for too short a time.";
             let remedy = "Allow cookies for this site, then start the sign-in again from your \
@@ -263,7 +219,7 @@ impl SignIn {
                 return Ok(Answer::page(reason, what, AGAIN));
             }
         };
-        let here = browser_of(&head.headers).map(|browser| hash(browser.as_bytes()));
+        let here = cookie::browser(&head.headers).map(|browser| hash(browser.as_bytes()));
         if here != Some(flight.browser) {
             let what = "This sign-in began in another browser, or your browser did not keep the \
                         cookie that belongs to it.";
@@ -352,7 +308,7 @@ impl SignIn {
         }
         let query = String::from_utf8(query).map_err(|_| broken())?;
         let response = redirect(status, &self.at.authorize, &query)?;
-        Ok(Answer::good(response).with_cookie(browser_cookie(browser)))
+        Ok(Answer::good(response).with_cookie(cookie::set_browser(browser)))
     }
 
     /// Sends a browser back to the client with an error.
@@ -377,43 +333,6 @@ impl SignIn {
     }
 }
 
-/// A sign-in that is under way at the provider.
-#[derive(Debug, PartialEq, Eq)]
-struct Flight {
-    back: Back,
-    /// The verifier of the challenge that the provider was given.
-    verifier: String,
-    /// A hash of the cookie of the browser that approved.
-    browser: Hash,
-}
-
-impl Flight {
-    fn seal(&self, seals: &Seals, expires_at: u64) -> Result<String, seal::SealError> {
-        let plain = seal::join(&[
-            &self.back.to_bytes(),
-            self.verifier.as_bytes(),
-            &self.browser,
-        ]);
-        seals.state.until(expires_at, &plain, b"")
-    }
-
-    fn open(seals: &Seals, text: &str, now: u64) -> Result<Self, OpenError> {
-        let plain = seals.state.at(now, text, b"")?;
-        let read = || {
-            let parts = seal::split(&plain)?;
-            let [back, verifier, browser] = parts.as_slice() else {
-                return None;
-            };
-            Some(Self {
-                back: Back::of_bytes(back)?,
-                verifier: String::from_utf8(verifier.to_vec()).ok()?,
-                browser: (*browser).try_into().ok()?,
-            })
-        };
-        read().ok_or(OpenError::Malformed)
-    }
-}
-
 /// Returns a parameter of a provider's answer, when it stands there once. Not read strictly: Entra
 /// writes line breaks into its descriptions.
 fn heard(query: &[u8], name: &str) -> Option<String> {
@@ -430,14 +349,6 @@ fn consent_to(asked: &Asked) -> Consent {
 
 fn is_https(uri: &str) -> bool {
     uri.starts_with("https://")
-}
-
-fn browser_of(headers: &HeaderMap) -> Option<&str> {
-    cookie::find(headers, cookie::BROWSER).filter(|value| cookie::is_unguessable(value))
-}
-
-fn browser_cookie(browser: &str) -> Option<HeaderValue> {
-    cookie::set(cookie::BROWSER, browser, BROWSER_LIFETIME)
 }
 
 /// The status of a redirect that nobody answers with the form once more (RFC 9110 §15.4.4).

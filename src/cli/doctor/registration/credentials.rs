@@ -1,7 +1,7 @@
 //! The gateway's own secret or certificate: whether Entra accepts it.
 //!
-//! A token for the gateway itself is asked for, and thrown away. Where Entra gives none, a code that
-//! never was is redeemed: the credentials are looked at before the code is.
+//! A token for the gateway itself is asked for, and thrown away. Where sign-ins are relayed, and where
+//! Entra does not give such tokens, a code that never was is redeemed with the credentials, too.
 
 use bytes::Bytes;
 use http::Response;
@@ -35,8 +35,14 @@ impl Registration<'_> {
             Ok(answer) => Told::by(&answer),
             Err(why) => return Some(unreachable(CREDENTIALS, &url, &why)),
         };
-        // Where that grant is not offered, nothing was said about the credentials.
-        if told != Told::Error(70_003) {
+        let further = match told {
+            // Where that grant is not offered, nothing was said about the credentials.
+            Told::Error(70_003) => true,
+            // The platform of the callback decides whether they may come with a code, too.
+            Told::Token => self.callback.is_some(),
+            Told::Error(_) | Told::Unclear => false,
+        };
+        if !further {
             return Some(judge(told));
         }
         let form = self.made_up_code(redirect_uri).into_bytes();
