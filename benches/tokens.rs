@@ -102,6 +102,8 @@ fn tokens(c: &mut Criterion) {
         v1_issuer: None,
         scopes: vec![],
         audiences: vec![AUDIENCE.to_owned()],
+        audience_claim: "aud".to_owned(),
+        claims: vec![],
         tenants: vec![TENANT.to_owned()],
     };
     let verifier = || Verifier::new(issuer.clone(), keys.clone(), &metrics);

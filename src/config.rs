@@ -13,6 +13,7 @@ mod identity;
 mod mcp;
 mod path;
 mod problems;
+mod provider;
 mod reader;
 mod relay;
 mod routes;
@@ -177,13 +178,16 @@ fn sections(
         credentials,
         identity,
         directory,
+        provider,
     } = identity::read(reader, &secrets);
+    provider::note_documents(reader, entra.as_ref(), provider.as_ref(), egress.as_ref());
     let upstreams = upstreams::read(reader);
     let around = Surroundings {
         catalog,
         public: public.as_ref(),
         identity: identity.as_ref(),
         entra: entra.as_ref(),
+        provider: provider.as_ref(),
         credentials: credentials.as_ref(),
         secrets: &secrets,
         upstreams: &upstreams.names,

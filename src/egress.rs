@@ -11,6 +11,7 @@ mod config;
 mod decode;
 mod dial;
 mod exchange;
+mod guard;
 mod pool;
 mod proxy;
 mod target;
@@ -35,6 +36,7 @@ use pool::Pool;
 use proxy::Proxy;
 
 pub use config::Config;
+pub use guard::Guard;
 pub use target::{Target, TargetError};
 pub use trust::roots;
 
@@ -114,6 +116,12 @@ pub enum EgressError {
         /// Host, port and what failed: fit for a log, not for a client.
         cause: String,
     },
+    /// The target may not be called: it was not chosen by the operator, and is inside the house.
+    #[error("not called: {cause}")]
+    Forbidden {
+        /// Host and address: fit for a log, not for a client.
+        cause: String,
+    },
     /// The connection ended inside the answer.
     #[error("the answer was cut short")]
     Truncated,
@@ -144,6 +152,7 @@ impl EgressError {
         match self {
             Self::Timeout { .. } => "timeout",
             Self::Unreachable { .. } => "unreachable",
+            Self::Forbidden { .. } => "forbidden",
             Self::Truncated => "truncated",
             Self::TooLarge { .. } => "too_large",
             Self::Encoding { .. } => "encoding",
@@ -214,6 +223,33 @@ impl Egress {
             .unwrap_or(Err(late))
     }
 
+    /// Sends a request to a target that a stranger chose: over a connection of its own, and only to
+    /// an address that the guard admits. A proxy looks names up by itself; whoever calls must then
+    /// know the host, see [`proxy_for`](Self::proxy_for).
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch), and when one of the target's addresses is not admitted.
+    pub async fn fetch_guarded(
+        &self,
+        request: &Request<'_>,
+        limits: Limits,
+        guard: &Guard,
+    ) -> Result<Response<Bytes>, EgressError> {
+        let late = EgressError::Timeout {
+            after: limits.total,
+        };
+        let exchange = async {
+            let stream = self.connect(request.target, Some(guard)).await?;
+            let answer = self.over(stream, request, limits).await;
+            answer
+                .map(|(response, _)| response)
+                .map_err(|failure| failure.error)
+        };
+        tokio::time::timeout(limits.total, exchange)
+            .await
+            .unwrap_or(Err(late))
+    }
+
     async fn exchange(
         &self,
         request: &Request<'_>,
@@ -228,14 +264,14 @@ impl Egress {
                 done => return done.map_err(|failure| failure.error),
             }
         }
-        let stream = self.connect(request.target).await?;
+        let stream = self.connect(request.target, None).await?;
         self.once(stream, request, limits)
             .await
             .map_err(|failure| failure.error)
     }
 
-    async fn connect(&self, target: &Target) -> Result<Stream, EgressError> {
-        let open = dial::open(target, self.route(target), &self.tls);
+    async fn connect(&self, target: &Target, guard: Option<&Guard>) -> Result<Stream, EgressError> {
+        let open = dial::open(target, self.route(target), &self.tls, guard);
         let after = self.connect;
         tokio::time::timeout(after, open).await.unwrap_or_else(|_| {
             Err(EgressError::unreachable(format!(
@@ -253,6 +289,21 @@ impl Egress {
         request: &Request<'_>,
         limits: Limits,
     ) -> Result<Response<Bytes>, Failure> {
+        let (response, kept) = self.over(stream, request, limits).await?;
+        if let Some(stream) = kept {
+            self.pool
+                .put(request.target.origin(), stream, Instant::now());
+        }
+        Ok(response)
+    }
+
+    /// Sends a request over a connection, and returns that when it can carry another.
+    async fn over(
+        &self,
+        stream: Stream,
+        request: &Request<'_>,
+        limits: Limits,
+    ) -> Result<(Response<Bytes>, Option<Stream>), Failure> {
         let target = request.target;
         let fatal = |error| Failure {
             error,
@@ -282,10 +333,8 @@ impl Egress {
                 repeatable: !sent || (!heard && (safe || stream.unacknowledged())),
             }
         })?;
-        if reusable {
-            self.pool.put(target.origin(), stream, Instant::now());
-        }
-        decode::decode(response, limits.decoded).map_err(fatal)
+        let response = decode::decode(response, limits.decoded).map_err(fatal)?;
+        Ok((response, reusable.then_some(stream)))
     }
 
     fn route(&self, target: &Target) -> Option<&Proxy> {

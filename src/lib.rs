@@ -1,6 +1,7 @@
 //! mcp-gateway: a programmable edge proxy that puts MCP servers behind an Entra ID sign-in.
 
 pub mod admin;
+pub mod cimd;
 pub mod cli;
 pub mod config;
 pub mod delegation;

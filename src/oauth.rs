@@ -3,12 +3,23 @@
 //! Nothing here handles a request. What a profile publishes can be read with
 //! `mcp-gateway explain` and written by hand instead.
 
+mod auth0;
+mod client_id_metadata;
+mod cognito;
 mod credentials;
 mod entra;
+mod google;
 mod groups;
+mod keycloak;
 mod metadata;
+mod oidc;
+mod okta;
+mod ping;
 mod plain;
+mod provider;
+mod way;
 
+pub use client_id_metadata::ClientIdMetadata;
 pub use credentials::{Client, ClientCredentials, CredentialSource, Unsigned};
 pub use entra::{
     Api, Authority, Authorize, Bearer, Cloud, Endpoints, Guid, IdentifierUri, IssuerUrl,
@@ -17,3 +28,7 @@ pub use entra::{
 pub use groups::{GroupSettings, Overage};
 pub use metadata::{Metadata, Protected, resource_metadata};
 pub use plain::{Route, Setting, Step};
+pub use provider::{
+    Bearer as ProviderBearer, Provider, Settings as ProviderSettings, names as providers,
+};
+pub use way::callback;

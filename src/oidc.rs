@@ -18,6 +18,9 @@ pub use denied::Denied;
 pub use source::{KeySource, Timing};
 pub use verifier::Verifier;
 
+/// The claim that says for whom a token is (RFC 7519 §4.1.3).
+pub const AUDIENCE: &str = "aud";
+
 /// What stands for the tenant's id in an issuer, as Entra's documents and keys write it.
 const TENANT: &str = "{tenantid}";
 
@@ -30,8 +33,12 @@ pub struct Issuer {
     /// The `iss` of tokens of version 1.0, which Entra gives for applications that do not ask for
     /// version 2.0; with none, such tokens are refused.
     pub v1_issuer: Option<String>,
-    /// The audiences that are us; one of them must be in `aud`.
+    /// The audiences that are us; one of them must be in the audience claim.
     pub audiences: Vec<String>,
+    /// The claim that says for whom a token is: `aud`, unless an issuer leaves that out.
+    pub audience_claim: String,
+    /// Claims that must be there with exactly this text, where they tell kinds of tokens apart.
+    pub claims: Vec<(String, String)>,
     /// The `tid`s that are ours; with none, `tid` is not asked for.
     pub tenants: Vec<String>,
     /// Scopes of which `scp` must hold at least one; with none, it is not asked for.

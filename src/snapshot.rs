@@ -14,6 +14,7 @@ use mcp_gateway_filters::Filter;
 use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
+    cimd::Documents,
     delegation::Delegation,
     directory::Directory,
     egress::{Egress, Target},
@@ -91,6 +92,8 @@ pub struct ResolveClient {
     pub clients: Clients,
     /// What registrations are sealed with.
     pub seals: Arc<Seals>,
+    /// Where clients are known by documents of their own.
+    pub documents: Option<Arc<Documents>>,
 }
 
 /// A station of a relayed sign-in.

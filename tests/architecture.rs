@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["io", "origin", "respond", "router", "secret", "units"],
     &["ingress", "seal", "telemetry"],
     &["egress", "listener", "relay", "session", "upstream"],
-    &["admin", "oauth", "oidc"],
+    &["admin", "cimd", "oauth", "oidc"],
     &["delegation"],
     &["directory"],
     &["config", "snapshot"],

@@ -246,6 +246,61 @@ fn the_audience_of_tokens_follows_the_bearer() {
 }
 
 #[test]
+fn every_provider_is_written_out_and_reads_back_as_the_same() {
+    let issuer = "issuer: https://id.example.com, audience: https://mcp.example.com";
+    let pool = "issuer: https://pool.example.com, domain: https://sign-in.example.com";
+    let endpoints = "authorization_endpoint: https://id.example.com/a, token_endpoint: \
+         https://id.example.com/t, jwks_uri: https://id.example.com/k";
+    for (name, settings) in [
+        ("okta", issuer.to_owned()),
+        ("auth0", issuer.to_owned()),
+        ("keycloak", issuer.to_owned()),
+        ("google", String::new()),
+        ("cognito", pool.to_owned()),
+        ("ping", issuer.to_owned()),
+        (
+            "oidc",
+            format!("{issuer}, {endpoints}, audience_claim: azp, claims: {{ typ: Bearer }}"),
+        ),
+    ] {
+        let text = format!(
+            "public_url: https://mcp.example.com
+listeners: [{{ address: 127.0.0.1:8080 }}]
+authorization_server: {{ {name}: {{ client_id: client, {settings} }} }}
+upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
+routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
+"
+        );
+        let first = written_out(&text);
+        assert_eq!(written_out(&first), first, "{name}");
+    }
+}
+
+#[test]
+fn documents_behind_a_proxy_need_hosts_that_are_listed() {
+    let noted = |documents: &str| {
+        let text = format!(
+            "public_url: https://mcp.example.com
+listeners: [{{ address: 127.0.0.1:8080 }}]
+egress: {{ https_proxy: 'http://proxy.example.com:3128' }}
+authorization_server: {{ google: {{ client_id: c, client_id_metadata: {documents} }} }}
+upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
+routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
+"
+        );
+        let first = written_out(&text);
+        assert_eq!(written_out(&first), first);
+        let notes = read(&text).unwrap().notes;
+        let path = "authorization_server.google.client_id_metadata";
+        notes.list().iter().any(|note| note.path == path)
+    };
+    assert!(noted("true"));
+    assert!(noted("{ networks: [10.0.0.0/8] }"));
+    assert!(!noted("{ hosts: [claude.ai] }"));
+    assert!(!noted("false"));
+}
+
+#[test]
 fn every_short_form_is_written_out() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
     let text = "public_url: https://mcp.example.com
@@ -383,6 +438,9 @@ fn a_protected_route_has_metadata_with_a_path() {
 #[test]
 fn problems_of_a_profile_are_shown_where_its_settings_stand() {
     check_broken("profile");
+    check_broken("provider");
+    check_broken("providers");
+    check_broken("documents");
 }
 
 #[test]

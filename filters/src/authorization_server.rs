@@ -46,6 +46,9 @@ pub(crate) struct AuthorizationServerConfig {
     /// that do not.
     #[serde(default)]
     iss_parameter: bool,
+    /// Whether a client id may be the URL of a document that describes the client.
+    #[serde(default)]
+    client_id_metadata: bool,
 }
 
 /// The document of RFC 8414 §2, with what OpenID Connect Discovery 1.0 §3 requires beside it.
@@ -67,6 +70,8 @@ struct Document {
     id_token_signing_alg_values_supported: [&'static str; 1],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     authorization_response_iss_parameter_supported: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    client_id_metadata_document_supported: bool,
 }
 
 impl FilterConfig for AuthorizationServerConfig {
@@ -110,6 +115,7 @@ impl FilterConfig for AuthorizationServerConfig {
             subject_types_supported: ["pairwise"],
             id_token_signing_alg_values_supported: ["RS256"],
             authorization_response_iss_parameter_supported: self.iss_parameter,
+            client_id_metadata_document_supported: self.client_id_metadata,
         });
         Metadata::build(response, problems)
     }
@@ -183,6 +189,16 @@ mod tests {
         let response = reply(filter.request(&cx(), &request("GET /")));
         let json: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(json["authorization_response_iss_parameter_supported"], true);
+    }
+
+    #[test]
+    fn who_knows_clients_by_their_documents_says_so() {
+        let mut yaml = settings("https://gw.test", "https://gw.test/oauth2/authorize");
+        yaml["client_id_metadata"] = true.into();
+        let filter = try_build_json("authorization_server", yaml).unwrap();
+        let response = reply(filter.request(&cx(), &request("GET /")));
+        let json: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(json["client_id_metadata_document_supported"], true);
     }
 
     #[test]

@@ -10,6 +10,9 @@
 //! to be granted (`offline_access` by a refresh token, others by an id token). Every other byte
 //! stays, and id token and refresh token pass.
 //!
+//! Without `api`, which is for providers that take scopes as clients write them, `scope` stays as it
+//! is. Where tokens have no `aud`, `audience_claim` names the claim that says for whom they are.
+//!
 //! The signature is deliberately not checked here. The token comes straight from its issuer over TLS,
 //! and is verified when it is used.
 //!
@@ -27,6 +30,7 @@ use bytes::Bytes;
 use http::{request, response};
 use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Map, Value};
 
 use crate::{
     Context, Filter, FilterConfig, Problem, Refusal, ResponseEdits,
@@ -44,11 +48,19 @@ const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
 pub(crate) struct PassTokenConfig {
     /// What the `aud` of the token may be, at least one.
     audiences: Vec<String>,
-    /// The API that the token is for.
-    api: ApiConfig,
+    /// The claim that names the audience.
+    #[serde(default = "audience_claim")]
+    audience_claim: String,
+    /// The API that the token is for, where its scopes have other names at the provider.
+    #[serde(default)]
+    api: Option<ApiConfig>,
     /// Scopes of `OpenID` Connect that the metadata publishes beside those of `api`.
     #[serde(default)]
     scopes: Vec<String>,
+}
+
+fn audience_claim() -> String {
+    "aud".to_owned()
 }
 
 impl FilterConfig for PassTokenConfig {
@@ -68,9 +80,10 @@ impl FilterConfig for PassTokenConfig {
             ));
         }
         settings::check_scopes("scopes", &self.scopes, &mut problems);
-        let api = self.api.build("api", &mut problems);
+        let api = self.api.map(|api| api.build("api", &mut problems));
         settings::finish(problems, || PassToken {
             audiences: self.audiences,
+            audience_claim: self.audience_claim,
             api,
             scopes: self.scopes,
         })
@@ -80,7 +93,8 @@ impl FilterConfig for PassTokenConfig {
 #[derive(Debug)]
 struct PassToken {
     audiences: Vec<String>,
-    api: Api,
+    audience_claim: String,
+    api: Option<Api>,
     scopes: Vec<String>,
 }
 
@@ -117,8 +131,9 @@ struct Header {
 
 #[derive(Deserialize)]
 struct Payload {
-    aud: Audience,
     exp: u64,
+    #[serde(flatten)]
+    claims: Map<String, Value>,
 }
 
 /// `aud` in both shapes of RFC 7519 §4.1.3.
@@ -153,8 +168,8 @@ impl PassToken {
             ("expires_in", lifetime.to_string()),
             ("ext_expires_in", lifetime.to_string()),
         ];
-        if let Some(scope) = members.text("scope")? {
-            let scope = self.published(&scope, &members)?;
+        if let (Some(api), Some(scope)) = (&self.api, members.text("scope")?) {
+            let scope = self.published(api, &scope, &members)?;
             changes.push(("scope", token_answer::quoted(&scope)?));
         }
         members.with(&changes, "expires_in")
@@ -165,24 +180,25 @@ impl PassToken {
         let jwt = Jwt::parse(token);
         let read = jwt.and_then(|jwt| {
             let header: Header = jwt.header()?;
-            let payload: Payload = serde_json::from_slice(&jwt.payload()?).ok()?;
-            Some((header, payload))
+            let mut payload: Payload = serde_json::from_slice(&jwt.payload()?).ok()?;
+            let audience = payload.claims.remove(&self.audience_claim)?;
+            let audience: Audience = serde_json::from_value(audience).ok()?;
+            Some((header, audience, payload.exp))
         });
-        let Some((header, payload)) = read else {
+        let Some((header, audience, exp)) = read else {
             return Err(Refusal::bad_gateway(
                 "the access token of the identity provider is not a JWT that says for whom it is \
                  and when it expires",
             ));
         };
         let graph = |aud: &str| aud == GRAPH || aud.starts_with("https://graph.microsoft.");
-        if header.nonce.is_some() || payload.aud.iter().any(graph) {
+        if header.nonce.is_some() || audience.iter().any(graph) {
             return Err(Refusal::bad_gateway(
                 "the identity provider gave out a token for Microsoft Graph: no scope of the API \
                  was granted",
             ));
         }
-        if !payload
-            .aud
+        if !audience
             .iter()
             .any(|aud| self.audiences.iter().any(|ours| ours == aud))
         {
@@ -191,14 +207,19 @@ impl PassToken {
                  of those that are accepted here",
             ));
         }
-        Ok(payload.exp)
+        Ok(exp)
     }
 
     /// Returns what was granted in the names that clients know.
-    fn published(&self, granted: &str, members: &Members<'_>) -> Result<String, Refusal> {
+    fn published(
+        &self,
+        api: &Api,
+        granted: &str,
+        members: &Members<'_>,
+    ) -> Result<String, Refusal> {
         let mut published: Vec<&str> = Vec::new();
         for scope in granted.split_ascii_whitespace() {
-            if let Named::Scope(scope) = self.api.find(scope.as_bytes())
+            if let Named::Scope(scope) = api.find(scope.as_bytes())
                 && !published.contains(&scope.short.as_str())
             {
                 published.push(&scope.short);
@@ -223,7 +244,6 @@ impl PassToken {
 mod tests {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use proptest::prelude::*;
-    use serde_json::Value;
 
     use super::*;
     use crate::testing::{NOW, build, cx, form_request, problems, response};
@@ -303,6 +323,27 @@ mod tests {
             "tools.read offline_access"
         );
         assert_eq!(with(r#","id_token":"i""#), "tools.read openid");
+    }
+
+    #[test]
+    fn without_an_api_the_scope_stays_and_another_claim_may_name_the_audience() {
+        let settings = "{ audiences: [c1], audience_claim: client_id }";
+        let filter = build("pass_token", settings);
+        let head = response("200\nContent-Type: application/json");
+        let pass = |payload: &str| {
+            let token = jwt(r#"{"alg":"RS256","kid":"k"}"#, payload);
+            let body = format!(
+                r#"{{"token_type":"Bearer","access_token":"{token}","scope":"a  b","expires_in":9}}"#
+            );
+            let answer = filter.response_body(&cx(), &form_request(), &head, body.into());
+            answer.map(|body| serde_json::from_slice::<Value>(&body).unwrap())
+        };
+        let exp = NOW + 4000;
+        let answer = pass(&format!(r#"{{"client_id":"c1","exp":{exp}}}"#)).unwrap();
+        assert_eq!(answer["scope"], "a  b");
+        assert_eq!(answer["expires_in"], 3940);
+        assert!(pass(&format!(r#"{{"client_id":"c2","exp":{exp}}}"#)).is_err());
+        assert!(pass(&format!(r#"{{"aud":"c1","exp":{exp}}}"#)).is_err());
     }
 
     #[test]

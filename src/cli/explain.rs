@@ -141,7 +141,7 @@ fn callers(gateway: &Gateway, gate: Option<&Authenticate>) -> String {
     };
     let audiences = identity.audiences.join(" or ");
     let users = match identity.tenants().as_slice() {
-        [] => "users".to_owned(),
+        [] => format!("users of {}", identity.issuer),
         [tenant] => format!("users of tenant {tenant}"),
         tenants => format!("users of the tenants {}", tenants.join(" and ")),
     };

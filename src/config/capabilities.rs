@@ -171,6 +171,11 @@ A client is known by the configured id, or by one that `issue_client` gave it: t
 and redirect URIs, sealed with the keys of `sessions`. At the authorization endpoint a known client
 may only return to what it registered. An id that is not known stays, for the gate behind to refuse.
 
+With `client_id_metadata` a client may also be known by a client ID metadata document: its id is an
+https URL, and what is found there says its name and redirect URIs. The document is fetched from public
+addresses only, without redirects, within 5 s and 16 KiB, and kept as long as its server says, from a
+minute to a day.
+
 Example:
 
     - resolve_client: { in: query, client_id: 22222222-3333-4444-5555-666666666666 }
@@ -179,6 +184,11 @@ Settings:
 
   client_id: text, required
       The client id that the provider knows.
+
+  client_id_metadata: map
+      `hosts`: names, and `*.name` for everything below, that documents are fetched from; any when it is
+      empty, but none behind a proxy, which looks names up where nobody can check the address.
+      `networks`: networks that are called although they are not public.
 
   in: `query` or `form`, required
       Where the client says who it is.

@@ -17,6 +17,7 @@ use crate::{
     ingress::{ClientAddress, Limits},
     listener,
     oauth::{ClientCredentials, CredentialSource, GroupSettings},
+    oidc,
     origin::{Origin, is_loopback},
     router::Allow,
     secret::Secret,
@@ -74,8 +75,15 @@ pub struct Identity {
     /// The `iss` of tokens of version 1.0, in the same form; with none they are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub v1_issuer: Option<String>,
-    /// What the `aud` of a token may be, at least one.
+    /// What the audience of a token may be, at least one.
     pub audiences: Vec<String>,
+    /// The claim that names the audience.
+    #[serde(default = "audience_claim", skip_serializing_if = "is_audience_claim")]
+    pub audience_claim: String,
+    /// Claims that every token has with exactly this text, where an issuer's tokens are told apart
+    /// by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
     /// The `tid` of every token; it is not asked for where neither this nor `tenants` is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -96,6 +104,14 @@ pub struct Identity {
     /// Who tells the groups that a token does not list; nobody when it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<GroupSettings>,
+}
+
+fn audience_claim() -> String {
+    oidc::AUDIENCE.to_owned()
+}
+
+fn is_audience_claim(claim: &String) -> bool {
+    claim == oidc::AUDIENCE
 }
 
 impl Identity {

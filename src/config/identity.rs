@@ -1,8 +1,11 @@
 //! Whose tokens are accepted: from a provider's profile, or written out.
 
+use std::collections::BTreeMap;
+
 use super::{
     Endpoint, Identity,
     path::Path,
+    provider,
     reader::Reader,
     secrets::Secrets,
     sections,
@@ -11,15 +14,19 @@ use super::{
 };
 use crate::{
     directory,
-    oauth::{self, Bearer, ClientCredentials, Entra, GroupSettings, Overage},
+    oauth::{self, Bearer, ClientCredentials, Entra, GroupSettings, Overage, Provider},
+    oidc,
 };
 
 const ENTRA: &str = "authorization_server.entra";
+const ENTRA_KEY: &str = "entra";
 
 /// What was read; each is missing when it is not there, or not as it should be.
 #[derive(Default)]
 pub(super) struct Read {
     pub(super) entra: Option<Entra>,
+    /// The provider, where it is another one.
+    pub(super) provider: Option<Provider>,
     /// Those of the provider.
     pub(super) credentials: Option<ClientCredentials>,
     pub(super) identity: Option<Identity>,
@@ -35,12 +42,24 @@ pub(super) fn read(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Read {
         let what = "expected `authorization_server` or `identity`, found both";
         reader.problem("identity", what);
     }
-    if let Some(node) = sections::provider(reader) {
-        let entra: Option<oauth::Entra> = reader.read(node, &section.key("entra"));
-        if let Some(entra) = &entra {
-            check_entra(reader, entra);
+    match sections::provider(reader) {
+        Some((ENTRA_KEY, node)) => {
+            let entra: Option<oauth::Entra> = reader.read(node, &section.key(ENTRA_KEY));
+            if let Some(entra) = &entra {
+                check_entra(reader, entra);
+            }
+            return entra.map_or_else(Read::default, |entra| of_entra(reader, secrets, entra));
         }
-        return entra.map_or_else(Read::default, |entra| of_entra(reader, secrets, entra));
+        Some((name, node)) => {
+            let settings: Option<oauth::ProviderSettings> = reader.read(node, &section.key(name));
+            let provider = settings.and_then(|settings| provider::read(reader, name, settings));
+            return Read {
+                identity: provider.as_ref().and_then(provider::identity),
+                provider,
+                ..Read::default()
+            };
+        }
+        None => {}
     }
     let mut identity: Option<Identity> =
         written.and_then(|node| reader.read(node, &root.key("identity")));
@@ -92,6 +111,7 @@ fn of_entra(reader: &mut Reader<'_>, secrets: &Secrets<'_>, entra: Entra) -> Rea
     let identity = entra_identity(&entra, groups);
     Read {
         entra: Some(entra),
+        provider: None,
         credentials,
         identity,
         directory,
@@ -200,6 +220,8 @@ fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identi
         issuer: endpoints.issuer,
         v1_issuer: entra.v1_tokens.then_some(endpoints.v1_issuer),
         audiences: entra.audiences(),
+        audience_claim: oidc::AUDIENCE.to_owned(),
+        claims: BTreeMap::new(),
         tenant,
         tenants,
         jwks_uri: Endpoint::parse(&endpoints.jwks).ok()?,

@@ -6,7 +6,7 @@ use mcp_gateway_filters::Filter;
 use serde::{Deserialize, Serialize};
 
 use super::Endpoint;
-use crate::origin::Origin;
+use crate::{cimd, origin::Origin};
 
 /// Who is signing somebody in.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -17,6 +17,9 @@ pub struct ResolveClient {
     pub place: Place,
     /// The client id that the provider knows.
     pub client_id: String,
+    /// Whose metadata documents are fetched; none are when it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id_metadata: Option<cimd::Config>,
 }
 
 /// Where parameters stand.

@@ -19,7 +19,7 @@ use super::{
     upstream_token::Profile,
 };
 use crate::{
-    oauth::{self, ClientCredentials, Entra, Protected, Setting},
+    oauth::{self, ClientCredentials, Entra, Protected, Provider, Setting},
     origin::Origin,
 };
 use draft::{Body, Draft};
@@ -31,6 +31,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) public: Option<&'a Origin>,
     pub(super) identity: Option<&'a Identity>,
     pub(super) entra: Option<&'a Entra>,
+    /// The provider, where it is another one.
+    pub(super) provider: Option<&'a Provider>,
     /// Those of the provider.
     pub(super) credentials: Option<&'a ClientCredentials>,
     pub(super) secrets: &'a Secrets<'a>,
@@ -63,13 +65,17 @@ pub(super) fn build(
     drafts.extend(draft::toolhive_api(reader));
     let protected = protected(&drafts);
     refuse_lost_challenges(reader, &drafts, &protected);
-    if let (Some(entra), Some(public)) = (around.entra, around.public) {
-        let section = "authorization_server.entra";
-        let routes = entra.routes(public, &protected);
+    let signing_in = match (around.entra, around.provider, around.public) {
+        (Some(entra), _, Some(public)) => Some(("entra", entra.routes(public, &protected))),
+        (_, Some(other), Some(public)) => Some((other.name, other.routes(public, &protected))),
+        _ => None,
+    };
+    if let Some((name, routes)) = signing_in {
+        let section = format!("authorization_server.{name}");
         drafts.extend(
             routes
                 .into_iter()
-                .map(|route| generated(root, route, section)),
+                .map(|route| generated(root, route, &section)),
         );
     }
     if !drafts.iter().any(|draft| draft.path == "/health") {

@@ -73,7 +73,10 @@ impl<'a> Secrets<'a> {
         match ClientCredentials::load(source.clone(), secret) {
             Ok(credentials) => {
                 let mut loaded = self.loaded.borrow_mut();
-                loaded.push((at.to_owned(), credentials.clone()));
+                // A profile's stand in several routes.
+                if !loaded.iter().any(|(known, _)| known == at) {
+                    loaded.push((at.to_owned(), credentials.clone()));
+                }
                 Some(credentials)
             }
             Err(problems) => {

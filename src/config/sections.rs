@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    fs, io, iter,
     net::SocketAddr,
     path::Path as FilePath,
 };
@@ -19,6 +19,7 @@ use crate::{
     admin, egress,
     ingress::{ClientAddress, Limits},
     listener::{self, Serve},
+    oauth,
     origin::Origin,
     seal, session,
 };
@@ -290,16 +291,25 @@ pub(super) fn sessions(
     Some((written, sessions))
 }
 
-/// Returns the node of the provider of `authorization_server`.
-pub(super) fn provider<'a>(reader: &mut Reader<'a>) -> Option<&'a Node> {
+/// Returns name and node of the provider of `authorization_server`.
+pub(super) fn provider<'a>(reader: &mut Reader<'a>) -> Option<(&'static str, &'a Node)> {
     const SECTION: &str = "authorization_server";
     let section = reader.root.find(SECTION)?;
+    let known = || iter::once("entra").chain(oauth::providers());
+    let mut found = None;
     for entry in section.entries() {
-        if entry.key != "entra" {
+        let Some(name) = known().find(|name| *name == entry.key) else {
             let what = format!("unknown provider `{}`", excerpt(&entry.key));
-            let help = suggestion(&entry.key, "expected one of", ["entra"]);
+            let help = suggestion(&entry.key, "expected one of", known());
             reader.push(Located::at(entry.at, SECTION, what).help(help));
+            continue;
+        };
+        if let Some((first, _)) = found {
+            let what = format!("expected one provider, found `{first}` and `{name}`");
+            reader.push(Located::at(entry.at, SECTION, what));
+            continue;
         }
+        found = Some((name, &entry.value));
     }
     if section.entries().is_empty() {
         let what = format!(
@@ -308,5 +318,5 @@ pub(super) fn provider<'a>(reader: &mut Reader<'a>) -> Option<&'a Node> {
         );
         reader.push(Located::at(section.at, SECTION, what));
     }
-    section.find("entra")
+    found
 }

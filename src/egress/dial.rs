@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{EgressError, proxy::Proxy, target::Target};
+use super::{EgressError, guard::Guard, proxy::Proxy, target::Target};
 
 /// How long one address may take before the next is tried beside it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -67,23 +67,34 @@ impl Stream {
     }
 }
 
-/// Opens a connection to `target`, through `proxy` when there is one.
+/// Opens a connection to `target`, through `proxy` when there is one; with a guard only to an
+/// address that it admits.
 pub(super) async fn open(
     target: &Target,
     proxy: Option<&Proxy>,
     tls: &Arc<ClientConfig>,
+    guard: Option<&Guard>,
 ) -> Result<Stream, EgressError> {
-    let tcp = match proxy {
-        Some(proxy) => {
-            let mut tcp = connect(&proxy.host, proxy.port).await.map_err(|e| {
-                EgressError::unreachable(format!("proxy {}:{}: {e}", proxy.host, proxy.port))
-            })?;
-            proxy.tunnel(&mut tcp, target).await?;
-            tcp
+    let tcp = if let Some(proxy) = proxy {
+        if let (Some(guard), Some(ip)) = (guard, target.ip()) {
+            check(guard, target, ip)?;
         }
-        None => connect(target.host(), target.port())
+        let mut tcp = connect(&proxy.host, proxy.port).await.map_err(|e| {
+            EgressError::unreachable(format!("proxy {}:{}: {e}", proxy.host, proxy.port))
+        })?;
+        proxy.tunnel(&mut tcp, target).await?;
+        tcp
+    } else {
+        let addresses = resolve(target.host(), target.port())
             .await
-            .map_err(|e| unreachable(target, &e))?,
+            .map_err(|e| unreachable(target, &e))?;
+        if let Some(guard) = guard {
+            // One address inside is enough: no public site has one.
+            for address in &addresses {
+                check(guard, target, address.ip())?;
+            }
+        }
+        dial(addresses).await.map_err(|e| unreachable(target, &e))?
     };
     let Some(name) = target.server_name() else {
         return Ok(Stream::Plain(tcp));
@@ -99,16 +110,32 @@ fn unreachable(target: &Target, cause: &dyn std::fmt::Display) -> EgressError {
     EgressError::unreachable(format!("{}:{}: {cause}", target.host(), target.port()))
 }
 
+fn check(guard: &Guard, target: &Target, ip: IpAddr) -> Result<(), EgressError> {
+    if guard.admits(ip) {
+        return Ok(());
+    }
+    Err(EgressError::Forbidden {
+        cause: format!("{}: {ip} is not a public address", target.host()),
+    })
+}
+
 /// Connects to the first address of a host that answers.
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+    dial(resolve(host, port).await?).await
+}
+
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(match host.parse::<IpAddr>() {
         Ok(ip) => vec![SocketAddr::new(ip, port)],
         Err(_) => tokio::net::lookup_host((host, port))
             .await
             .map_err(|e| io::Error::new(e.kind(), format!("name not resolved: {e}")))?
             .take(MAX_ADDRESSES)
             .collect(),
-    };
+    })
+}
+
+async fn dial(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let stream = race(addresses).await?;
     stream.set_nodelay(true)?;
     Ok(stream)

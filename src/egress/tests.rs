@@ -160,7 +160,7 @@ async fn a_post_that_was_not_taken_may_be_repeated() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
     let egress = direct();
-    let (stream, accepted) = tokio::join!(egress.connect(&target), listener.accept());
+    let (stream, accepted) = tokio::join!(egress.connect(&target, None), listener.accept());
     // As when the server closes between the pool's look at the connection and the write.
     drop(accepted);
     let request = Request {

@@ -13,6 +13,7 @@ mod relay;
 use serde::Deserialize;
 
 use super::{
+    client_id_metadata::ClientIdMetadata,
     credentials::CredentialSource,
     groups::GroupSettings,
     metadata::{Metadata, Protected, any_origin},
@@ -74,6 +75,9 @@ pub struct Settings {
     /// Scopes that stand for claims, which clients ask for when a policy demands more.
     #[serde(default)]
     pub step_up: StepUp,
+    /// Whether a client may be known by the document that its id is the URL of.
+    #[serde(default)]
+    pub client_id_metadata: ClientIdMetadata,
     /// Where clients may be sent back to; the presets and loopback when it is missing.
     #[serde(default)]
     pub redirect_uris: Option<Setting>,
@@ -96,6 +100,7 @@ impl Settings {
             scopes: &scopes,
             step_up: &step_up,
             names_issuer: self.is_relayed(),
+            client_id_metadata: self.client_id_metadata.is_on(),
         };
         let mut routes = metadata.routes(protected);
         for path in ["/oauth2/authorize", "/authorize"] {

@@ -41,6 +41,8 @@ pub struct Metadata<'a> {
     pub step_up: &'a [String],
     /// Whether every authorization response names the issuer (RFC 9207).
     pub names_issuer: bool,
+    /// Whether a client id may be the URL of a document.
+    pub client_id_metadata: bool,
 }
 
 impl Metadata<'_> {
@@ -115,6 +117,10 @@ impl Metadata<'_> {
         .with(
             "iss_parameter",
             self.names_issuer.then_some(Setting::Flag(true)),
+        )
+        .with(
+            "client_id_metadata",
+            self.client_id_metadata.then_some(Setting::Flag(true)),
         );
         document_route(path, document)
     }

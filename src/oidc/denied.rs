@@ -33,6 +33,8 @@ pub enum Denied {
     Version,
     /// `aud` does not name us.
     Audience,
+    /// A claim that tells kinds of tokens apart says another one.
+    Kind,
     /// `tid` is another.
     Tenant,
     /// `scp` holds none of our scopes: an id token, or one that was asked for without them.
@@ -50,7 +52,7 @@ pub enum Denied {
 
 impl Denied {
     /// Every reason, for whoever counts them.
-    pub(super) const REASONS: [Self; 19] = [
+    pub(super) const REASONS: [Self; 20] = [
         Self::TooLong,
         Self::Malformed,
         Self::Duplicate,
@@ -65,6 +67,7 @@ impl Denied {
         Self::Issuer,
         Self::Version,
         Self::Audience,
+        Self::Kind,
         Self::Tenant,
         Self::Scope,
         Self::Expired,
@@ -92,6 +95,7 @@ impl Denied {
             Self::Issuer => "issuer",
             Self::Version => "version",
             Self::Audience => "audience",
+            Self::Kind => "kind",
             Self::Tenant => "tenant",
             Self::Scope => "scope",
             Self::Expired => "expired",
@@ -124,6 +128,7 @@ impl Denied {
                  for `requestedAccessTokenVersion` 2"
             }
             Self::Audience => "the token is for another audience",
+            Self::Kind => "the token is of another kind than is accepted here",
             Self::Tenant => "the token is from another tenant",
             Self::Scope => "the token holds no scope of this server: sign in again",
             Self::Expired => "the token has expired",

@@ -108,6 +108,8 @@ pub(super) fn issuer() -> Issuer {
         v1_issuer: None,
         scopes: vec![],
         audiences: vec![AUDIENCE.to_owned()],
+        audience_claim: "aud".to_owned(),
+        claims: vec![],
         tenants: vec![TENANT.to_owned()],
     }
 }

@@ -90,7 +90,7 @@ impl<'a> Unverified<'a> {
     /// Judges the claims; to be called once the signature has been verified.
     pub(super) fn accept(&self, expected: &Issuer, now: u64) -> Result<Accepted, Denied> {
         let claims = object(self.payload)?;
-        let audiences = audiences(&claims)?;
+        let audiences = audiences(&claims, &expected.audience_claim)?;
         let issuer = required(&claims, "iss")?;
         let subject = required(&claims, "sub")?;
         let expires_at = number(&claims, "exp")?.ok_or(Denied::Missing)?;
@@ -113,6 +113,11 @@ impl<'a> Unverified<'a> {
             .any(|aud| expected.audiences.iter().any(|ours| ours == aud))
         {
             return Err(Denied::Audience);
+        }
+        for (name, value) in &expected.claims {
+            if required(&claims, name)? != value {
+                return Err(Denied::Kind);
+            }
         }
         if !is_template {
             check_tenant(expected, tenant)?;
@@ -258,8 +263,8 @@ fn number(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, Denied
         .transpose()
 }
 
-fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, Denied> {
-    match claims.get("aud") {
+fn audiences<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<Vec<&'c str>, Denied> {
+    match claims.get(name) {
         None => Err(Denied::Missing),
         Some(Value::String(one)) => Ok(vec![one]),
         Some(Value::Array(many)) => many

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Method, StatusCode, header};
-use mcp_gateway_filters::{Refusal, Response};
+use mcp_gateway_filters::{Page, Refusal, Response};
 use pingora_core::protocols::http::ServerSession;
 
 use super::{apply, body, call::Call, exchange::FORM_LIMIT, failure::Failure};
 use crate::{
+    cimd::{self, Documents},
     oauth::{aadsts, noticed},
     relay::{Answer, Client, Clients, Grants, Place, Resolved, Source},
     snapshot::{IssueClient, Relay, ResolveClient, Route, Station},
@@ -20,22 +22,26 @@ pub(super) async fn resolve(
     session: &mut ServerSession,
     call: &mut Call,
 ) -> Result<Option<Response>, Failure> {
-    let resolved = match step.place {
+    let raw = match step.place {
         Place::Query => {
-            let head = call.head(session);
-            let query = head.uri.query().unwrap_or_default().as_bytes();
-            step.clients.resolve(&step.seals, step.place, head, query)
+            let query = call.head(session).uri.query().unwrap_or_default();
+            Bytes::copy_from_slice(query.as_bytes())
         }
-        Place::Form => {
-            if !is_form(session) {
-                return Ok(None);
-            }
+        Place::Form if is_form(session) => {
             let form = gathered(session, call).await?;
-            let head = call.head(session);
-            let resolved = step.clients.resolve(&step.seals, step.place, head, &form);
-            call.body = Some(form);
-            resolved
+            call.body = Some(form.clone());
+            form
         }
+        Place::Form => return Ok(None),
+    };
+    let published = match published(step, &raw, call.now()).await {
+        Ok(client) => client,
+        Err(error) => return unknown(step.place, &error).map(Some),
+    };
+    let head = call.head(session);
+    let resolved = match published {
+        Some(client) => step.clients.admit(client, step.place, head, &raw),
+        None => step.clients.resolve(&step.seals, step.place, head, &raw),
     };
     match resolved {
         Resolved::Refused(page) => Ok(Some(page)),
@@ -44,6 +50,67 @@ pub(super) async fn resolve(
             call.client_app = client;
             Ok(None)
         }
+    }
+}
+
+/// Returns the client whose id is the URL of a document.
+async fn published(
+    step: &ResolveClient,
+    raw: &[u8],
+    now: u64,
+) -> Result<Option<Client>, cimd::Error> {
+    let (Some(documents), Some(id)) = (&step.documents, Clients::id(raw)) else {
+        return Ok(None);
+    };
+    if !Documents::concerns(&id) {
+        return Ok(None);
+    }
+    let document = documents.resolve(&id, now).await?;
+    Ok(Some(Client {
+        id,
+        name: document.name.clone(),
+        redirect_uris: document.redirect_uris.clone(),
+        source: Source::Published(document.host().to_owned()),
+    }))
+}
+
+/// Answers somebody whose document leads to no client: a person with a page, a program with an OAuth
+/// error. `invalid_client` makes clients register in another way, so only what will stay wrong is one.
+fn unknown(place: Place, error: &cimd::Error) -> Result<Response, Failure> {
+    let status = if error.is_temporary() {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    match place {
+        Place::Query => {
+            let what = format!("The application cannot be identified: {error}.");
+            let remedy = if error.is_temporary() {
+                "Start the sign-in again in a moment."
+            } else {
+                "This is a mistake of the application, or its address is not allowed here: show \
+                 this page to whoever runs the server."
+            };
+            let page = Page {
+                what: &what,
+                shown: None,
+                remedy,
+            };
+            let mut page = page.bad_request();
+            *page.status_mut() = status;
+            Ok(page)
+        }
+        Place::Form if error.is_temporary() => Err(Failure::oauth(
+            status,
+            "temporarily_unavailable",
+            "the client's metadata cannot be fetched now: try again in a moment",
+            "client_metadata_unavailable",
+        )),
+        Place::Form => Err(Failure::from(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid_client",
+            error.to_string(),
+        ))),
     }
 }
 
@@ -73,7 +140,7 @@ pub(super) async fn answer(
             let form = if is_form(session) {
                 gathered(session, call).await?
             } else {
-                bytes::Bytes::new()
+                Bytes::new()
             };
             step.sign_in.consent(call.head(session), &form, now)?
         }
@@ -172,7 +239,7 @@ fn is_form(session: &ServerSession) -> bool {
             })
 }
 
-async fn gathered(session: &mut ServerSession, call: &mut Call) -> Result<bytes::Bytes, Failure> {
+async fn gathered(session: &mut ServerSession, call: &mut Call) -> Result<Bytes, Failure> {
     match call.body.take() {
         Some(body) => Ok(body),
         None => body::gather(session, FORM_LIMIT, &call.snapshot).await,

@@ -138,6 +138,19 @@ impl Clients {
                 return Resolved::Known(None, Edits::default());
             }
         };
+        self.admit(client, place, head, raw)
+    }
+
+    /// Lets a client go on that is known otherwise, with the configured client id in the place of
+    /// its own.
+    #[must_use]
+    pub fn admit(
+        &self,
+        client: Client,
+        place: Place,
+        head: &request::Parts,
+        raw: &[u8],
+    ) -> Resolved {
         if place == Place::Query
             && let Some(uri) = find(raw, "redirect_uri")
             && !client.may_return_to(&uri)

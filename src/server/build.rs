@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use mcp_gateway_filters::Problem;
+use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 
 use super::{
@@ -113,6 +114,7 @@ impl Server {
             metrics: &metrics,
             pressure: &pressure,
             seals: &Arc::new(seals),
+            documents: Mutex::default(),
         };
         let snapshot = parts.snapshot(config).map_err(|problem| vec![problem])?;
         let proxy = Arc::new(Proxy::new(
@@ -236,6 +238,8 @@ fn verifier(
         issuer: identity.issuer.clone(),
         v1_issuer: identity.v1_issuer.clone(),
         audiences: identity.audiences.clone(),
+        audience_claim: identity.audience_claim.clone(),
+        claims: identity.claims.clone().into_iter().collect(),
         tenants: identity.tenants(),
         scopes: identity.token_scopes.clone(),
     };

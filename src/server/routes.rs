@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::HeaderValue;
 use mcp_gateway_filters::Problem;
+use parking_lot::Mutex;
 
 use crate::{
+    cimd::{self, Documents},
     config::{self, Gateway, TokenSource},
     delegation::Delegation,
     directory::Directory,
@@ -32,6 +34,8 @@ pub(super) struct Parts<'a> {
     pub(super) metrics: &'a Metrics,
     pub(super) pressure: &'a Arc<Pressure>,
     pub(super) seals: &'a Arc<Seals>,
+    /// Clients' documents, by the settings that they are fetched with.
+    pub(super) documents: Mutex<Vec<(cimd::Config, Arc<Documents>)>>,
 }
 
 impl Parts<'_> {
@@ -151,7 +155,23 @@ impl Parts<'_> {
             },
             clients: Clients::new(client.client_id.clone()),
             seals: Arc::clone(self.seals),
+            documents: client
+                .client_id_metadata
+                .as_ref()
+                .map(|config| self.documents(config)),
         }
+    }
+
+    /// Returns the one store of documents for these settings: authorize and token share it.
+    fn documents(&self, config: &cimd::Config) -> Arc<Documents> {
+        let mut known = self.documents.lock();
+        if let Some((_, documents)) = known.iter().find(|(known, _)| known == config) {
+            return Arc::clone(documents);
+        }
+        let documents = Documents::new(config, Arc::clone(self.egress), self.metrics);
+        let documents = Arc::new(documents);
+        known.push((config.clone(), Arc::clone(&documents)));
+        documents
     }
 
     fn authenticate(&self, gate: &config::Authenticate) -> Result<snapshot::Authenticate, Problem> {

@@ -52,6 +52,8 @@ pub struct Metrics {
     /// By `aadsts`, with when each was seen last.
     pub provider_errors: ProviderErrors,
     /// By `outcome`.
+    pub client_documents: IntCounterVec,
+    /// By `outcome`.
     pub key_set_fetches: IntCounterVec,
     /// No labels.
     pub key_set_fetched: IntGauge,
@@ -108,6 +110,7 @@ impl Metrics {
                 &[names::UPSTREAM, names::REASON],
             ),
             token_exchanges: counter(r, &names::TOKEN_EXCHANGES, &[names::OUTCOME]),
+            client_documents: counter(r, &names::CLIENT_DOCUMENTS, &[names::OUTCOME]),
             delegations: counter(r, &names::DELEGATIONS, &[names::PURPOSE, names::OUTCOME]),
             group_lookups: counter(r, &names::GROUP_LOOKUPS, &[names::OUTCOME]),
             provider_errors: ProviderErrors::new(counter(

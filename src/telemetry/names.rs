@@ -92,6 +92,11 @@ pub const TOKEN_EXCHANGES: Name = name(
     "gateway_token_exchanges_total",
     "Token requests sent to the authorization server, by outcome.",
 );
+/// Documents of clients.
+pub const CLIENT_DOCUMENTS: Name = name(
+    "gateway_client_documents_total",
+    "Client ID metadata documents fetched, or refused, by outcome.",
+);
 /// Tokens asked for by the gateway itself.
 pub const DELEGATIONS: Name = name(
     "gateway_delegations_total",

@@ -7,6 +7,8 @@ mod answers;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod cimd;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod forwarding;
@@ -20,6 +22,8 @@ mod identity;
 mod listeners;
 #[cfg(test)]
 mod oauth;
+#[cfg(test)]
+mod providers;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]

@@ -30,7 +30,7 @@ use mcp_gateway_emulator::{
 
 pub(crate) use canned::Canned;
 pub(crate) use certificates::Authority;
-pub(crate) use client::{Answer, Client, exchange, send};
+pub(crate) use client::{Answer, Client, exchange, install_provider, send};
 pub(crate) use gateway::{CLIENT_SECRET, Gateway, Plan, Sealing};
 pub(crate) use scripted::{Asked, Scripted};
 
@@ -246,6 +246,12 @@ impl Builder {
         self
     }
 
+    /// Says who signs people in instead of the tenant, as [`identity`](Self::identity) does. Workloads
+    /// then take callers without a token.
+    pub(crate) fn signs_in(self, section: &str) -> Self {
+        self.identity(section).workloads_without_oidc()
+    }
+
     /// Changes every workload.
     pub(crate) fn workloads(
         mut self,
@@ -304,7 +310,7 @@ impl Builder {
     }
 
     /// Adds a route as YAML: `"{path: /hello, filters: [{respond: {status: 200}}]}"`. `{authority}`
-    /// is where the tenant listens, `{tenant}` its id.
+    /// is where the tenant listens, `{tenant}` its id, `{public}` the public URL.
     pub(crate) fn yaml_route(mut self, route: &str) -> Self {
         writeln!(self.routes, "  - {route}").unwrap();
         self
@@ -390,6 +396,7 @@ impl Builder {
             Some(_) => format!("https://localhost:{port}"),
             None => format!("http://127.0.0.1:{port}"),
         });
+        let text = text.replace("{public}", &public_url);
         let plan = Plan::new(
             public_url,
             &self.certificates,

@@ -8,12 +8,13 @@ use http::{Response, StatusCode};
 use super::directory::{App, Directory, Grant, Platform, User};
 use super::error::Aadsts;
 use super::page;
-use super::params::Params;
 use super::redirect::{self, Mode};
 use super::scope::Scope;
-use super::state::{Challenge, Code, ResourceMode, State};
+use super::state::{Code, ResourceMode, State};
 use crate::net::lock;
+use crate::params::Params;
 use crate::random;
+use crate::store::Challenge;
 
 /// A request whose client and redirect URI are good.
 struct Authorization<'a> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::directory::{self, App, Directory, GRAPH, Grant, OIDC_SCOPES, Platform, User};
-use super::keys::{self, Key};
 use super::redirect::LoopbackPorts;
 use super::state::{ResourceMode, Settings, State};
 use super::told::Separator;
 use super::{API_SCOPE, CLIENT_ID, DEVELOPERS, Entra, OPERATORS, TENANT, routes};
+use crate::keys;
 use crate::net::{Handler, Server};
 
 /// Redirect URIs of the clients that the gateway serves, without ports.
@@ -292,7 +292,7 @@ impl Builder {
             .grants
             .push(consented(&self.client_id, vec![API_SCOPE.to_owned()]));
 
-        let keys = pool().await?;
+        let keys = keys::pool().await?;
         let mut state = None;
         let (settings, mut directory) = (self.settings, self.directory);
         let server = Server::reserve(self.port, IDLE, |address| {
@@ -322,16 +322,4 @@ impl Builder {
             state,
         })
     }
-}
-
-/// Makes the keys off the runtime's threads, side by side.
-async fn pool() -> io::Result<[Arc<Key>; keys::POOL]> {
-    let make = |index| tokio::task::spawn_blocking(move || Key::pooled(index));
-    let making = [make(0), make(1), make(2), make(3)];
-    let mut pool = Vec::with_capacity(keys::POOL);
-    for key in making {
-        pool.push(key.await.map_err(io::Error::other)??);
-    }
-    pool.try_into()
-        .map_err(|_| io::Error::other("not every key was made"))
 }

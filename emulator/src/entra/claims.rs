@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::directory::{App, GRAPH, User};
 use super::jwt;
-use super::keys::Key;
+use crate::jws;
+use crate::keys::Key;
 use crate::random;
 
 /// How far tokens are dated back against clock skew, in seconds.
@@ -220,7 +221,7 @@ pub(super) fn access_token(
             roles: &user.roles,
             groups: groups(subject, api),
         };
-        return jwt::sign(key, &claims);
+        return jws::sign(key, &claims);
     }
     let for_graph = api.id == GRAPH;
     let claims = AccessV1 {
@@ -299,6 +300,6 @@ pub(super) fn application_token(
     if api.id == GRAPH {
         jwt::sign_for_graph(key, &random::text(82), &claims)
     } else {
-        jwt::sign(key, &claims)
+        jws::sign(key, &claims)
     }
 }

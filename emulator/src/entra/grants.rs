@@ -7,9 +7,9 @@ use super::confidential::signed_by;
 use super::directory::{App, Directory, GRAPH, Platform};
 use super::error::Aadsts;
 use super::mint::{Bound, Tokens, application_token, mint};
-use super::params::Params;
 use super::scope::Scope;
 use super::state::State;
+use crate::params::Params;
 
 /// `urn:ietf:params:oauth:grant-type:jwt-bearer`: a token for another API, for the same user.
 pub(super) fn on_behalf_of(

@@ -11,21 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::keys::Key;
-
-/// Base64url of the JSON of a value, as a part of a token.
-fn part(value: &impl Serialize) -> String {
-    // Serializing our own values into memory does not fail.
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).unwrap_or_default())
-}
-
-/// Header of a token for an API or a client: `{"typ","alg","kid"}`.
-#[derive(Serialize)]
-struct PlainHeader<'a> {
-    typ: &'static str,
-    alg: &'static str,
-    kid: &'a str,
-}
+use crate::jws::{finish, part};
+use crate::keys::Key;
 
 /// Header of a v1.0 access token.
 #[derive(Serialize)]
@@ -44,16 +31,6 @@ struct GraphHeader<'a> {
     alg: &'static str,
     x5t: &'a str,
     kid: &'a str,
-}
-
-/// Signs claims with the `{"typ","alg","kid"}` header of id tokens and v2.0 access tokens.
-pub(super) fn sign(key: &Key, claims: &impl Serialize) -> String {
-    let header = PlainHeader {
-        typ: "JWT",
-        alg: "RS256",
-        kid: &key.id,
-    };
-    finish(key, &part(&header), &part(claims))
 }
 
 /// Signs claims with the header of v1.0 access tokens.
@@ -91,12 +68,6 @@ pub(super) fn sign_for_graph(key: &Key, nonce: &str, claims: &impl Serialize) ->
 
 fn hashed_nonce(nonce: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, nonce.as_bytes()))
-}
-
-fn finish(key: &Key, header: &str, claims: &str) -> String {
-    let signed = format!("{header}.{claims}");
-    let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()));
-    format!("{signed}.{signature}")
 }
 
 /// How a token made by [`TokenBuilder`] is signed.

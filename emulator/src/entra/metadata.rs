@@ -8,8 +8,8 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::directory::Directory;
-use super::keys::Jwks;
 use super::state::State;
+use crate::keys::Jwks;
 use crate::reply;
 
 const JSON: &str = "application/json; charset=utf-8";

@@ -6,9 +6,9 @@ use super::claims::{self, Subject, Validity};
 use super::directory::{App, Directory, GRAPH, Platform, User};
 use super::error::Aadsts;
 use super::fault::Fault;
-use super::jwt;
 use super::scope::Scope;
 use super::state::{GraphAccess, Refresh, State, seconds};
+use crate::jws;
 use crate::net::lock;
 use crate::random;
 
@@ -99,7 +99,7 @@ pub(super) fn mint(
             expires: now + seconds(state.settings.id_lifetime),
         };
         let email = scope.has_oidc("email");
-        jwt::sign(
+        jws::sign(
             &key,
             &claims::id_token(&subject, validity, bound.nonce.as_deref(), email),
         )

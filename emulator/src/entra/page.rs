@@ -10,8 +10,8 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::directory::User;
-use super::params::Params;
 use super::told::Told;
+use crate::params::Params;
 use crate::reply;
 
 /// Field in which a page says who signs in; empty means that the person cancelled.

@@ -16,10 +16,10 @@ use super::error::Aadsts;
 use super::fault::{self, Endpoint, Fault};
 use super::graph;
 use super::metadata;
-use super::params::Params;
 use super::state::State;
 use super::token::token;
 use crate::net::{Answer, Cut};
+use crate::params::Params;
 use crate::record::Recorded;
 use crate::reply::{self, ReadError};
 

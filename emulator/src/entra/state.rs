@@ -1,21 +1,18 @@
 //! What one running tenant remembers: codes, refresh tokens, keys, faults, and the switches.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::directory::{Directory, Grant, Platform};
 use super::error::Aadsts;
 use super::fault::Faults;
-use super::keys::{Key, POOL};
 use super::redirect::LoopbackPorts;
 use super::told::{Separator, Told};
 use crate::clock::Clock;
+use crate::keys::{Key, POOL};
 use crate::net::lock;
 use crate::record::Log;
-
-/// Codes and refresh tokens remembered; the oldest are forgotten first.
-const REMEMBERED: usize = 65_536;
+use crate::store::{Challenge, Store};
 
 /// What Entra does with a `resource` parameter. It changed in early 2026.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,13 +59,6 @@ pub(super) struct Code {
     pub(super) redeemed: bool,
 }
 
-/// A PKCE challenge (RFC 7636).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Challenge {
-    Plain(String),
-    S256(String),
-}
-
 /// A refresh token. Using it does not end it.
 #[derive(Debug, Clone)]
 pub(super) struct Refresh {
@@ -89,46 +79,6 @@ pub(super) struct GraphAccess {
     /// The application's own, without a user.
     pub(super) permissions: Vec<String>,
     pub(super) expires: i64,
-}
-
-/// A bounded map that forgets its oldest entry.
-#[derive(Debug)]
-pub(super) struct Store<T> {
-    entries: HashMap<String, T>,
-    order: VecDeque<String>,
-}
-
-impl<T> Default for Store<T> {
-    fn default() -> Self {
-        Self {
-            entries: HashMap::new(),
-            order: VecDeque::new(),
-        }
-    }
-}
-
-impl<T> Store<T> {
-    pub(super) fn insert(&mut self, key: String, value: T) {
-        if self.order.len() == REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
-        }
-        self.order.push_back(key.clone());
-        self.entries.insert(key, value);
-    }
-
-    pub(super) fn find(&self, key: &str) -> Option<&T> {
-        self.entries.get(key)
-    }
-
-    pub(super) fn find_mut(&mut self, key: &str) -> Option<&mut T> {
-        self.entries.get_mut(key)
-    }
-
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.entries.values_mut()
-    }
 }
 
 /// One running tenant.

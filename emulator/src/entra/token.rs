@@ -1,9 +1,8 @@
 //! The token endpoint: codes and refresh tokens against access, id and refresh tokens.
 
-use aws_lc_rs::digest;
 use axum::body::Body;
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{Method, Response, StatusCode};
 
@@ -13,10 +12,10 @@ use super::error::Aadsts;
 use super::fault::Fault;
 use super::grants;
 use super::mint::{Bound, Tokens, mint};
-use super::params::Params;
 use super::scope::{Form, Scope};
-use super::state::{Challenge, Code, ResourceMode, State, seconds};
+use super::state::{Code, ResourceMode, State, seconds};
 use crate::net::lock;
+use crate::params::Params;
 use crate::random;
 use crate::record::Recorded;
 use crate::reply;
@@ -259,14 +258,7 @@ fn check_verifier(code: &Code, verifier: Option<&str>) -> Result<(), Aadsts> {
             Err(Aadsts::verifier_missing())
         };
     };
-    let matches = match challenge {
-        Challenge::Plain(expected) => expected == verifier,
-        Challenge::S256(expected) => {
-            let hash = digest::digest(&digest::SHA256, verifier.as_bytes());
-            *expected == URL_SAFE_NO_PAD.encode(hash)
-        }
-    };
-    if matches {
+    if challenge.is_met_by(verifier) {
         Ok(())
     } else {
         Err(Aadsts::verifier_mismatch())

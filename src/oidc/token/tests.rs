@@ -267,6 +267,32 @@ fn the_audience_is_one_of_ours() {
     );
 }
 
+/// Cognito's access tokens have no `aud`, and say whom they were issued to.
+#[test]
+fn another_claim_may_say_for_whom_a_token_is() {
+    let cognito = Issuer {
+        audience_claim: "client_id".to_owned(),
+        claims: vec![("token_use".to_owned(), "access".to_owned())],
+        ..issuer()
+    };
+    let check = |client_id: &Value, token_use: &Value, expect: Result<(), Denied>| {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove("aud");
+        claims["client_id"] = client_id.clone();
+        claims["token_use"] = token_use.clone();
+        let token = compose(&header("a").to_string(), &claims.to_string());
+        let token = Unverified::parse(&token).unwrap();
+        assert_eq!(token.accept(&cognito, NOW).map(|_| ()), expect, "{claims}");
+    };
+    check(&json!(AUDIENCE), &json!("access"), Ok(()));
+    check(&json!("x"), &json!("access"), Err(Denied::Audience));
+    check(&json!(AUDIENCE), &json!("id"), Err(Denied::Kind));
+    check(&json!(AUDIENCE), &json!(["access"]), Err(Denied::ClaimType));
+    let token = Unverified::parse(&with_claim("client_id", &Value::Null))
+        .map(|token| token.accept(&cognito, NOW).map(|_| ()));
+    assert_eq!(token.unwrap(), Err(Denied::Missing));
+}
+
 #[test]
 fn the_tenant_is_ours() {
     check_claim(

@@ -1,4 +1,4 @@
-//! Signing keys as the tenant publishes them.
+//! Signing keys, and how they are published.
 //!
 //! Two keys are published at any time and either may sign. The set comes from a pool made once per
 //! process, since making an RSA key is slow; rotation walks through that pool.
@@ -86,6 +86,18 @@ impl Key {
             Err(_) => Vec::new(),
         }
     }
+}
+
+/// Makes the keys off the runtime's threads, side by side.
+pub(crate) async fn pool() -> io::Result<[Arc<Key>; POOL]> {
+    let make = |index| tokio::task::spawn_blocking(move || Key::pooled(index));
+    let making = [make(0), make(1), make(2), make(3)];
+    let mut pool = Vec::with_capacity(POOL);
+    for key in making {
+        pool.push(key.await.map_err(io::Error::other)??);
+    }
+    pool.try_into()
+        .map_err(|_| io::Error::other("not every key was made"))
 }
 
 /// A self-signed certificate over the key, in DER.
