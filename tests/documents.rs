@@ -6,7 +6,7 @@
 mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
-    const DOCUMENTS: [&str; 10] = [
+    const DOCUMENTS: [&str; 11] = [
         "README.md",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
@@ -16,6 +16,7 @@ mod tests {
         "docs/operations.md",
         "docs/performance.md",
         "docs/providers.md",
+        "docs/troubles.md",
         "benches/side-by-side/README.md",
     ];
 

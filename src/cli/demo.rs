@@ -9,7 +9,7 @@ mod system;
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -39,9 +39,12 @@ pub(super) struct Options {
     /// Relays sign-ins through the gateway's own callback, which asks before a client gets access.
     #[arg(long)]
     relay: bool,
+    /// Which of the provider's tokens clients present; all but `id_token` are for an API of its own.
+    #[arg(long, value_name = "TOKEN", default_value = "id_token", value_parser = ["id_token", "access_token", "native"])]
+    bearer: String,
     /// How long the tokens that clients get are valid, to watch them being refreshed.
     #[arg(long, value_name = "TIME", value_parser = period)]
-    id_token_lifetime: Option<Period>,
+    token_lifetime: Option<Period>,
     /// Writes a JSON file with the addresses once everything is up.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -84,10 +87,10 @@ async fn serve(system: &System, options: &Options) -> Result<(), String> {
         .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)))
         .map_err(|error| format!("signals cannot be received: {error}"))?;
     io::stdout()
-        .write_all(guide::text(system, options.sign_in_page).as_bytes())
+        .write_all(guide::text(system, options).as_bytes())
         .map_err(|error| format!("the guide cannot be printed: {error}"))?;
     if let Some(file) = &options.ready_file {
-        write_ready(system, file)?;
+        write_ready(system, options, file)?;
     }
     tokio::select! {
         _ = terminate.recv() => {}
@@ -97,8 +100,10 @@ async fn serve(system: &System, options: &Options) -> Result<(), String> {
 }
 
 /// Writes the addresses under another name first: whoever waits for the file finds it whole.
-fn write_ready(system: &System, file: &std::path::Path) -> Result<(), String> {
+fn write_ready(system: &System, options: &Options, file: &Path) -> Result<(), String> {
     let text = serde_json::json!({
+        "authorize": if options.relay { "relay" } else { "passthrough" },
+        "bearer": options.bearer,
         "url": system.url(),
         "ca": system.ca_file(),
         "mcp": system.mcp_urls(),

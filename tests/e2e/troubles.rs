@@ -6,6 +6,7 @@
 
 mod bearer;
 mod clients;
+mod discovery;
 mod prompt;
 mod redirects;
 mod refresh;

@@ -1,9 +1,9 @@
 //! What the demo prints: where everything is, and what to paste into which client.
 
-use super::system::System;
+use super::{Options, system::System};
 
-/// Returns the text for the terminal; `asks` says whether a person chooses who signs in.
-pub(super) fn text(system: &System, asks: bool) -> String {
+/// Returns the text for the terminal.
+pub(super) fn text(system: &System, options: &Options) -> String {
     let ca = system.ca_file();
     let ca = ca.display();
     let urls = system.mcp_urls();
@@ -22,10 +22,15 @@ pub(super) fn text(system: &System, asks: bool) -> String {
     let (entra, admin) = (system.entra().authority(), system.admin());
     let config = system.config_file();
     let config = config.display();
-    let signs_in = if asks {
+    let signs_in = if options.sign_in_page {
         "it asks who signs in"
     } else {
         "it signs in Alice without asking"
+    };
+    let codex = if options.relay {
+        format!("export CODEX_CA_CERTIFICATE={ca}\n  codex mcp add demo --url {first}")
+    } else {
+        "signs in with --relay only: Entra ID cannot know its callback".to_owned()
     };
     format!(
         r#"
@@ -55,6 +60,10 @@ OpenCode, in opencode.json
 
   export NODE_EXTRA_CA_CERTS={ca}
   opencode mcp auth demo
+
+Codex
+
+  {codex}
 
 VS Code, in .vscode/mcp.json, started with NODE_EXTRA_CA_CERTS set as above
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use mcp_gateway_emulator::{
-    entra::{Entra, Platform},
+    entra::{self, API_SCOPE, App, CLIENT_ID, Entra, Grant, Platform},
     toolhive::{Oidc, Workload},
 };
 use mcp_gateway_filters::Catalog;
@@ -23,6 +23,9 @@ use crate::{
 const WORKLOADS: [(&str, &str); 2] = [("github", "/mcp"), ("atlassian", "/mcp/atlassian")];
 /// Every workload runs this often.
 const REPLICAS: [&str; 2] = ["a", "b"];
+
+/// The registration of the workloads as an API, for bearers that are access tokens.
+const API: &str = "6f0a2b1c-77aa-4c1e-9b6d-3e2f1a0b9c8d";
 
 /// Everything that runs.
 pub(super) struct System {
@@ -49,19 +52,14 @@ impl System {
         let directory = private_directory().map_err(|e| failed("no temporary directory", e))?;
         let ca_pem = write_certificates(&directory)?;
 
-        let mut entra = Entra::builder().auto_approve(!options.sign_in_page);
-        if let Some(lifetime) = options.id_token_lifetime {
-            entra = entra.id_token_lifetime(lifetime.0);
-        }
-        if options.relay {
-            // The one redirect URI that such a registration needs.
-            let callback = format!("https://localhost:{port}/oauth2/callback");
-            entra = entra.redirects(vec![(Platform::Native, callback)]);
-        }
-        let entra = entra
+        let entra = tenant(options, port)
             .start()
             .await
             .map_err(|e| failed("the stand-in for Entra ID does not start", e))?;
+        let audience = match options.bearer.as_str() {
+            "id_token" => entra.client_id(),
+            _ => API,
+        };
         let mut workloads = vec![];
         for (name, _) in WORKLOADS {
             for replica in REPLICAS {
@@ -69,7 +67,7 @@ impl System {
                     .replica(replica)
                     .oidc(Oidc {
                         issuer: entra.issuer(),
-                        audience: Some(entra.client_id().to_owned()),
+                        audience: Some(audience.to_owned()),
                         jwks_url: entra.jwks_uri(),
                         resource_url: None,
                     })
@@ -79,8 +77,7 @@ impl System {
                 workloads.push(workload);
             }
         }
-        let log = if options.check { "off" } else { "stderr" };
-        let text = configuration(port, &directory, log, options.relay, &entra, &workloads);
+        let text = configuration(port, &directory, options, &entra, &workloads);
         let file = directory.join("gateway.yaml");
         fs::write(&file, text).map_err(|e| failed("the configuration cannot be written", e))?;
         let gateway = start_gateway(&file, catalog, socket)?;
@@ -158,18 +155,61 @@ fn start_gateway(file: &Path, catalog: &Catalog, socket: TcpListener) -> Result<
         .map_err(|error| error.to_string())
 }
 
+/// The tenant with the registrations that the options need.
+fn tenant(options: &Options, port: u16) -> entra::Builder {
+    let mut entra = Entra::builder().auto_approve(!options.sign_in_page);
+    if let Some(lifetime) = options.token_lifetime {
+        entra = entra
+            .id_token_lifetime(lifetime.0)
+            .access_token_lifetime(lifetime.0);
+    }
+    if options.relay {
+        // The one redirect URI that such a registration needs.
+        let callback = format!("https://localhost:{port}/oauth2/callback");
+        entra = entra.redirects(vec![(Platform::Native, callback)]);
+    }
+    if options.bearer != "id_token" {
+        entra = entra
+            .app(App::new(API, "MCP API").exposes(identifier_uri(port), &[API_SCOPE]))
+            .grant(Grant {
+                client: CLIENT_ID.to_owned(),
+                resource: API.to_owned(),
+                scopes: vec![API_SCOPE.to_owned()],
+                principal: None,
+            });
+    }
+    entra
+}
+
+/// The App ID URI of the API.
+fn identifier_uri(port: u16) -> String {
+    format!("https://localhost:{port}/mcp")
+}
+
 fn configuration(
     port: u16,
     directory: &Path,
-    access_log: &str,
-    relay: bool,
+    options: &Options,
     entra: &Entra,
     workloads: &[Workload],
 ) -> String {
     use std::fmt::Write;
     let (directory, authority) = (directory.display(), entra.authority());
     let (tenant, client_id) = (entra.tenant(), entra.client_id());
-    let authorize = if relay { ", authorize: relay" } else { "" };
+    let access_log = if options.check { "off" } else { "stderr" };
+    let bearer = &options.bearer;
+    let mut more = String::new();
+    if bearer != "id_token" {
+        let uri = identifier_uri(port);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            more,
+            ", api: {{ application: {API}, identifier_uri: \"{uri}\", scopes: [{API_SCOPE}] }}"
+        );
+    }
+    if options.relay {
+        more.push_str(", authorize: relay");
+    }
     let mut text = format!(
         "# The configuration of `mcp-gateway demo`; `mcp-gateway explain` shows what it expands to.
 public_url: https://localhost:{port}
@@ -179,7 +219,7 @@ listeners:
 admin: {{ address: 127.0.0.1:0 }}
 access_log: {access_log}
 authorization_server:
-  entra: {{ tenant: {tenant}, client_id: {client_id}, bearer: id_token, authority: \"{authority}\"{authorize} }}
+  entra: {{ tenant: {tenant}, client_id: {client_id}, bearer: {bearer}, authority: \"{authority}\"{more} }}
 sessions: {{ state_directory: {directory} }}
 upstreams:
 "
@@ -230,6 +270,8 @@ fn write_certificates(directory: &Path) -> Result<String, String> {
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let mut leaf = rcgen::CertificateParams::new(names)?;
         leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        // Names the key: the authorities of two demos, both trusted, have one name.
+        leaf.use_authority_key_identifier_extension = true;
         let leaf = leaf.signed_by(&key, &issuer)?;
         Ok([
             ("ca.pem", ca_pem),

@@ -8,7 +8,7 @@ export CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 DISABLE_AUTOUPDATER=1
 add_servers() {
   local index
   for index in "${!urls[@]}"; do
-    timeout 60 claude mcp add --transport http "tools$index" "${urls[$index]}" </dev/null >&2 || return 1
+    timeout 60 claude mcp add --transport http "${names[$index]}" "${urls[$index]}" </dev/null >&2 || return 1
   done
 }
 

@@ -8,9 +8,10 @@ export OPENCODE_DISABLE_AUTOUPDATE=1
 add_servers() {
   # shellcheck disable=SC2016 # the dollar signs are JavaScript's
   node -e '
-    const servers = process.argv.slice(1).map((url, index) => [`tools${index}`, { type: "remote", url }]);
+    const servers = process.argv.slice(1).map((server) => server.split(" "))
+      .map(([name, url]) => [name, { type: "remote", url }]);
     console.log(JSON.stringify({ mcp: Object.fromEntries(servers) }));
-  ' "${urls[@]}" >opencode.json
+  ' "${servers[@]}" >opencode.json
 }
 
 login() {

@@ -54,6 +54,8 @@ async fn trouble_16_a_prompt_that_is_a_list() {
 #[tokio::test]
 async fn trouble_17_a_proxy_that_asks_for_consent_by_itself() {
     let world = World::usual().await;
+    let proxied = Flow::straight(&world).code(&[("prompt", "consent")]).await;
+    assert!(told(&proxied.unwrap_err()).contains("AADSTS90095"));
     let document = world.get("/.well-known/oauth-authorization-server").await;
     let endpoint = document.json()["authorization_endpoint"].clone();
     assert!(!endpoint.as_str().unwrap().contains('?'), "{endpoint}");

@@ -206,6 +206,12 @@ async fn trouble_29_a_client_in_a_browser_gets_its_token() {
 
 /// `authorize: relay`
 #[tokio::test]
+async fn trouble_30_an_address_that_the_portal_does_not_take() {
+    cured(company(), "http://127.0.0.1:33418/", "AADSTS50011").await;
+}
+
+/// `authorize: relay`
+#[tokio::test]
 async fn trouble_31_both_names_of_this_computer_are_one() {
     let world = company().start().await;
     let app = App::registered(&world, CLAUDE_CODE).await;

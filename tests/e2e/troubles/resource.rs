@@ -1,9 +1,13 @@
 //! `resource`, which MCP asks clients to send and Entra takes for one exact value only.
 
 use mcp_gateway_emulator::entra::{API_SCOPE, CLIENT_ID, Endpoint, ResourceMode};
+use reqwest::Method;
 
 use super::{API_URI, api, bearer, cures_sign_in, seen, signs_in, told, with_api, with_one_app};
-use crate::{oauth::flow::Flow, world::World};
+use crate::{
+    oauth::flow::Flow,
+    world::{World, mcp, send},
+};
 
 /// Without a setting: `resource` never reaches Entra.
 #[tokio::test]
@@ -137,11 +141,59 @@ async fn trouble_14_a_client_that_adds_a_slash_and_is_public() {
 /// `bearer: native`: a token of version 2.0 names the application's id, whatever the resource was.
 #[tokio::test]
 async fn trouble_41_the_audience_is_the_id_and_not_the_resource() {
+    // A server that expects the resource, as RFC 8707 has it.
+    let expecting = World::builder()
+        .entra(api)
+        .provider(&bearer("native"))
+        .audience(API_URI)
+        .workload("github")
+        .route("/mcp")
+        .start()
+        .await;
+    let tokens = Flow::through_gateway(&expecting).tokens().await;
+    let token = tokens["access_token"].as_str().unwrap();
+    let server = expecting.workloads[0].url();
+    let request = expecting.client().elsewhere(Method::POST, &server);
+    let refused = send(request.bearer_auth(token).json(&mcp::initialize())).await;
+    assert_eq!(refused.status, 401, "{refused:?}");
+
     let world = with_api("native").await;
     let tokens = signs_in(&world, &[("resource", API_URI)]).await;
     let claims = crate::oauth::flow::claims(tokens["access_token"].as_str().unwrap());
     assert_eq!(claims["aud"], super::API);
     assert_ne!(claims["aud"], API_URI);
+}
+
+/// `v1_tokens: true`, where the API's manifest does not ask for version 2.0
+#[tokio::test]
+async fn trouble_40_a_token_of_version_1_names_the_app_id_uri() {
+    let start = async |more: &str| {
+        World::builder()
+            .entra(|entra| {
+                entra.registration(|mut app| {
+                    app.token_version = 1;
+                    app
+                })
+            })
+            .provider(&format!(
+                "bearer: access_token, api: {{ scopes: [{API_SCOPE}] }}{more}"
+            ))
+            .workloads_without_oidc()
+            .workload("github")
+            .route("/mcp")
+            .start()
+            .await
+    };
+    let world = start("").await;
+    let token = world.entra.api_token("alice").unwrap();
+    let audience = &crate::oauth::flow::claims(&token)["aud"];
+    assert_eq!(*audience, format!("api://{CLIENT_ID}"));
+    let initialize = mcp::initialize();
+    let answer = world.rpc("/mcp", Some(&token), None, &initialize).await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+    let world = start(", v1_tokens: true").await;
+    let token = world.entra.api_token("alice").unwrap();
+    world.session("/mcp", &token).await;
 }
 
 /// `bearer: native` or `access_token`: what the client names need not be registrable.
