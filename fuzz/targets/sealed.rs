@@ -46,6 +46,8 @@ fn user(subject: &str) -> Identity {
         tenant: None,
         object: None,
         expires_at: 0,
+        groups: mcp_gateway_filters::Groups::default(),
+        roles: vec![],
         claims: serde_json::Map::new(),
     }
 }

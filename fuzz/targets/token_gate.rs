@@ -139,8 +139,12 @@ impl World {
         let (issuer, stranger) = (generate(), generate());
         let expected = Issuer {
             issuer: ISSUER.to_owned(),
+            v1_issuer: None,
             audiences: vec![AUDIENCE.to_owned()],
-            tenant: Some(TENANT.to_owned()),
+            audience_claim: "aud".to_owned(),
+            claims: vec![],
+            tenants: vec![TENANT.to_owned()],
+            scopes: vec![],
         };
         let document = json!({ "keys": [jwk(&issuer)] }).to_string();
         let verifier = runtime.block_on(async {
