@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     oauth::flow::claims,
-    world::{Answer, CLIENT_SECRET, Canned, World, mcp},
+    world::{Answer, AssertionKey, CLIENT_SECRET, Canned, World, mcp},
 };
 
 /// The registration of the workload's own API.
@@ -90,24 +90,7 @@ async fn a_workload_gets_a_token_of_its_own_for_each_caller() {
 
 #[tokio::test]
 async fn a_certificate_proves_who_the_gateway_is() {
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
-    let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
-    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-    params.not_after = rcgen::date_time_ymd(2090, 1, 1);
-    let certificate = params.self_signed(&key).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let (crt, pem) = (folder.path().join("c.crt"), folder.path().join("c.key"));
-    std::fs::write(&crt, certificate.pem()).unwrap();
-    std::fs::write(&pem, key.serialize_pem()).unwrap();
-    let registered = ClientCertificate {
-        certificate: certificate.der().to_vec(),
-        public_key: rcgen::PublicKeyData::der_bytes(&key).to_vec(),
-    };
-    let credentials = format!(
-        "{{ certificate: {}, key: {{ file: {} }} }}",
-        crt.display(),
-        pem.display()
-    );
+    let key = AssertionKey::generate();
     let shape = |registered: Option<ClientCertificate>| {
         |entra: entra::Builder| {
             consented(entra).registration(|mut app| {
@@ -116,13 +99,13 @@ async fn a_certificate_proves_who_the_gateway_is() {
             })
         }
     };
-    let known = world(shape(Some(registered)), &credentials).await;
+    let known = world(shape(Some(key.uploaded())), &key.credentials()).await;
     assert_eq!(call(&known, "alice").await.status, 200);
     let sent = known.entra.requests_to(Endpoint::Token);
     assert!(sent[0].field("client_assertion").is_some());
     assert!(sent[0].field("client_secret").is_none());
     // A certificate that Entra does not know opens nothing.
-    let unknown = world(shape(None), &credentials).await;
+    let unknown = world(shape(None), &key.credentials()).await;
     refused(&unknown, "invalid_client").await;
 }
 

@@ -29,7 +29,7 @@ use mcp_gateway_emulator::{
 };
 
 pub(crate) use canned::Canned;
-pub(crate) use certificates::Authority;
+pub(crate) use certificates::{AssertionKey, Authority};
 pub(crate) use client::{Answer, Client, exchange, install_provider, send};
 pub(crate) use gateway::{CLIENT_SECRET, Gateway, Plan, Sealing};
 pub(crate) use scripted::{Asked, Scripted};

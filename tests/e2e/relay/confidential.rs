@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use super::CODEX;
 use crate::{
     relay::person::{App, Person},
-    world::{Builder, World, log},
+    world::{AssertionKey, Builder, World, log},
 };
 
 pub(crate) const SECRET: &str = "Kq8~correct.horse-battery_staple";
@@ -19,18 +19,20 @@ fn file(secret: &str) -> NamedTempFile {
     file
 }
 
-/// A company that registered the callback as that of a web application with a secret.
-pub(crate) fn company(secret: &NamedTempFile) -> Builder {
+/// A company that registered the callback as that of a web application.
+fn web(credentials: &str) -> Builder {
     let callback = (Platform::Web, "http://127.0.0.1/oauth2/callback".to_owned());
-    let credentials = format!(
-        "authorize: relay, credentials: {{ client_secret: {{ file: {} }} }}",
-        secret.path().display()
-    );
     World::builder()
         .workload("github")
         .route("/mcp")
-        .entra(|entra| entra.redirects(vec![callback]).secret(SECRET))
-        .provider(&credentials)
+        .entra(|entra| entra.redirects(vec![callback]))
+        .provider(&format!("authorize: relay, credentials: {credentials}"))
+}
+
+/// Such a company, whose application has a secret.
+pub(crate) fn company(secret: &NamedTempFile) -> Builder {
+    let file = secret.path().display();
+    web(&format!("{{ client_secret: {{ file: {file} }} }}")).entra(|entra| entra.secret(SECRET))
 }
 
 #[tokio::test]
@@ -50,9 +52,34 @@ async fn a_person_signs_in_and_stays_signed_in() {
 }
 
 #[tokio::test]
-async fn a_secret_that_entra_refuses_is_the_operators_and_not_the_clients_to_cure() {
-    let secret = file("a-secret-of-last-year");
-    let world = company(&secret).start().await;
+async fn a_certificate_does_for_the_gateway_what_a_secret_does() {
+    let key = AssertionKey::generate();
+    let uploaded = key.uploaded();
+    let world = web(&key.credentials())
+        .entra(|entra| {
+            entra.registration(|mut app| {
+                app.certificates.push(uploaded);
+                app
+            })
+        })
+        .start()
+        .await;
+    let app = App::registered(&world, CODEX).await;
+    let tokens = Person::default().tokens(&world, &app).await;
+    let answer = app
+        .refresh(&world, tokens["refresh_token"].as_str().unwrap())
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for request in world.entra.requests_to(Endpoint::Token) {
+        assert!(request.field("client_assertion").is_some());
+        assert!(request.field("client_secret").is_none());
+    }
+}
+
+/// The gateway's own credentials are refused: the client is told to come back, and nothing that would
+/// make it forget its registration.
+async fn check_refused(company: Builder, aadsts: &str) {
+    let world = company.start().await;
     let app = App::registered(&world, CODEX).await;
     let mut person = Person::default();
     let back = person.sign_in(&world, &app, &[]).await;
@@ -64,11 +91,36 @@ async fn a_secret_that_entra_refuses_is_the_operators_and_not_the_clients_to_cur
     );
     let sample = "gateway_token_exchanges_total{outcome=\"credentials_refused\"}";
     assert_eq!(world.count(sample), 1);
+    let sample = format!("gateway_provider_errors_total{{aadsts=\"{aadsts}\"}}");
+    assert_eq!(world.count(&sample), 1);
     let line = world
         .access_line(|line| line["path"] == "/oauth2/token")
         .await;
     assert_eq!(line["reason"], "credentials_refused");
     assert!(log::text().contains("the authorization server refuses the gateway itself"));
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_the_operators_and_not_the_clients_to_cure() {
+    check_refused(company(&file("a-secret-of-nobody")), "7000215").await;
+}
+
+#[tokio::test]
+async fn a_secret_that_has_expired_is_the_operators_and_not_the_clients_to_cure() {
+    const OLD: &str = "a-secret-of-last-year";
+    let secret = file(OLD);
+    let expired = company(&secret).entra(|entra| {
+        entra.registration(|mut app| {
+            app.expired_secrets.push(OLD.to_owned());
+            app
+        })
+    });
+    check_refused(expired, "7000222").await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_entra_does_not_know_is_the_operators_to_upload() {
+    check_refused(web(&AssertionKey::generate().credentials()), "700027").await;
 }
 
 #[tokio::test]
