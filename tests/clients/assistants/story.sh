@@ -87,16 +87,22 @@ sign_ins() {
   wc -l <"$BROWSER_LOG"
 }
 
-# sees_refusal NAME: the sign-in ends at Entra's page, and the assistant waits in vain.
-sees_refusal() {
-  local deadline=$((SECONDS + 30)) before
-  before=$(sign_ins)
-  login "$1" >&2 &
-  local waiting=$!
-  until (($(sign_ins) > before)); do
+# browsed BEFORE: waits for the browser to say how it ended, which it may do after the assistant has.
+browsed() {
+  local deadline=$((SECONDS + 30))
+  until (($(sign_ins) > $1)); do
     ((SECONDS < deadline)) || break
     sleep 0.2
   done
+}
+
+# sees_refusal NAME: the sign-in ends at Entra's page, and the assistant waits in vain.
+sees_refusal() {
+  local before
+  before=$(sign_ins)
+  login "$1" >&2 &
+  local waiting=$!
+  browsed "$before"
   kill "$waiting" 2>/dev/null || true
   wait "$waiting" 2>/dev/null || true
   [[ $(tail -n 1 "$BROWSER_LOG") == 'opened: failed: AADSTS50011' ]]
@@ -107,6 +113,7 @@ signs_in() {
   local before
   before=$(sign_ins)
   login "$1" >&2 || failed "signs in at $1: the command failed"
+  browsed "$before"
   local how expected='opened: arrived'
   how=$(tail -n 1 "$BROWSER_LOG")
   [[ $1 == relay-* ]] && expected='opened: arrived, asked before'

@@ -105,6 +105,8 @@ await main('mcp-remote', async (step) => {
       const remote = new Remote(url, ca, home);
       await step(`signs in at ${workload}`, async () => {
         const server = await remote.connect();
+        // The browser may say how it ended after mcp-remote has its code.
+        await until(() => remote.signIns() > 0, 30_000, 'the end of the visit in the browser');
         check(remote.signIns() === 1, `the user was sent to the browser ${remote.signIns()} times`);
         check(remote.tokens().refresh_token, 'the token answer has no refresh token');
         return server;
