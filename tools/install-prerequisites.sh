@@ -3,12 +3,11 @@
 #
 # Installs make, cmake and a C compiler with apt-get, dnf, microdnf or yum, as root or through sudo,
 # and only those that are missing; programs named as arguments, too: `install-prerequisites.sh
-# valgrind`. When nothing is missing it takes a few milliseconds and prints
-# nothing. Rust is checked, never installed: a toolchain in somebody's home is theirs to choose.
-# With `c++` as its argument it makes sure of a C++ compiler, too, which fuzzing needs.
+# valgrind`, and `c++` for a C++ compiler, which fuzzing needs. When nothing is missing it takes a few
+# milliseconds and prints nothing. Rust is checked, never installed: a toolchain in somebody's home is
+# theirs to choose.
 set -eu
 
-WANTED=${1:-}
 MINIMUM_RUST=1.89
 # zlib-ng, which Pingora compresses with, is configured by cmake.
 MINIMUM_CMAKE=3.14
@@ -57,15 +56,17 @@ has_cmake() {
     has cmake && at_least "$(cmake --version | sed -n '1s/^cmake version //p')" "$MINIMUM_CMAKE"
 }
 
-# Prints what is missing, one word each. Arguments: programs in packages of the same name.
+# Prints what is missing, one word each. Arguments: `c++`, and programs in packages of the same name.
 missing() {
     for program; do
-        has "$program" || echo "$program"
+        case $program in
+        c++) compiles_cxx || echo c++-compiler ;;
+        *) has "$program" || echo "$program" ;;
+        esac
     done
     has make || echo make
     has_cmake || echo cmake
     compiles_c || echo c-compiler
-    [ "$WANTED" != c++ ] || compiles_cxx || echo c++-compiler
 }
 
 # Runs a command as root.

@@ -8,7 +8,8 @@ use crate::{Refusal, reply::media_type};
 pub(crate) const LIMIT: usize = 64 * 1024;
 
 /// Says whether the body is declared to be a form; two content types are none.
-pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn is_form(headers: &HeaderMap) -> bool {
     media_type(headers)
         .is_some_and(|essence| essence.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }

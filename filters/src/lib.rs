@@ -50,6 +50,7 @@ pub use filter::{
     BodyPlan, Context, Edits, Filter, HeaderEdit, Refusal, RefusedByRedirect, Response,
     ResponseEdits, Transform, Verdict,
 };
+pub use form::is_form;
 pub use identity::{Groups, Identity};
 pub use page::{Page, STYLE, STYLE_HASH, escape};
 pub use problem::Problem;

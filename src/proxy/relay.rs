@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
-use mcp_gateway_filters::{Page, Refusal, Response};
+use http::{Method, StatusCode, request};
+use mcp_gateway_filters::{Page, Refusal, Response, is_form};
 use pingora_core::protocols::http::ServerSession;
 
 use super::{apply, body, call::Call, exchange::FORM_LIMIT, failure::Failure};
@@ -27,7 +27,7 @@ pub(super) async fn resolve(
             let query = call.head(session).uri.query().unwrap_or_default();
             Bytes::copy_from_slice(query.as_bytes())
         }
-        Place::Form if is_form(session) => {
+        Place::Form if posts_form(call.head(session)) => {
             let form = gathered(session, call).await?;
             call.body = Some(form.clone());
             form
@@ -137,7 +137,7 @@ pub(super) async fn answer(
                         .map_err(|_| Failure::internal("a method cannot be named"))?,
                 ));
             }
-            let form = if is_form(session) {
+            let form = if posts_form(call.head(session)) {
                 gathered(session, call).await?
             } else {
                 Bytes::new()
@@ -223,20 +223,9 @@ fn client_of(call: &Call, parameters: &[u8]) -> Client {
     })
 }
 
-/// Says whether the body is declared to be a form, as the gates read it.
-fn is_form(session: &ServerSession) -> bool {
-    let head = session.req_header();
-    head.method == Method::POST
-        && head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|essence| {
-                essence
-                    .trim()
-                    .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-            })
+/// Says whether a body is declared to be a form, as the gates read it.
+fn posts_form(head: &request::Parts) -> bool {
+    head.method == Method::POST && is_form(&head.headers)
 }
 
 async fn gathered(session: &mut ServerSession, call: &mut Call) -> Result<Bytes, Failure> {
