@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench instructions` runs the `mcp-gateway` binary under callgrind and fails when a
 //! kind of request has grown by more than 3 %; with `-- --record` it writes `instructions.json`
-//! instead, which belongs into the commit of the change that is worth it.
+//! instead, which belongs into the commit of the change that is worth it. With `-- --keep DIRECTORY`
+//! the counts of each round stay there, for `callgrind_annotate` to say where they went.
 //!
 //! Counted is user space alone, between the start and the end of some hundred requests. One client
 //! waits for each answer, so nothing depends on how many requests are ready at once. What else
@@ -67,9 +68,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    let temporary = tempfile::tempdir().unwrap();
+    let kept = argument_after("--keep").map(PathBuf::from);
+    let directory = kept.as_deref().unwrap_or(temporary.path());
     let counted = Record {
         circumstances: circumstances(),
-        instructions: count(),
+        instructions: count(directory),
     };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.json");
     let recorded = fs::read_to_string(&file)
@@ -83,6 +87,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     judge(&counted, recorded.as_ref())
+}
+
+/// What follows an option on the command line.
+fn argument_after(option: &str) -> Option<String> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != option);
+    arguments.next()?;
+    Some(arguments.next().expect("a directory"))
 }
 
 /// What the figures depend on beside the code: who compiles, and what the library copies with.
@@ -174,13 +185,12 @@ fn growth(before: u64, now: u64) -> f64 {
     now as f64 / before as f64 - 1.0
 }
 
-/// Counts every scenario.
-fn count() -> BTreeMap<String, u64> {
+/// Counts every scenario; callgrind writes into `directory`.
+fn count(directory: &Path) -> BTreeMap<String, u64> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let entra = runtime.block_on(Entra::builder().start()).unwrap();
     let token = entra.token("alice").build();
-    let state = tempfile::tempdir().unwrap();
-    let mut gateway = Gateway::start(&entra, &token, state.path());
+    let mut gateway = Gateway::start(&entra, &token, directory);
     gateway
         .scenarios(&entra, &token)
         .iter()
@@ -192,7 +202,7 @@ fn count() -> BTreeMap<String, u64> {
 struct Gateway {
     process: Child,
     counts: PathBuf,
-    /// How often counts were written.
+    /// How often counts were written: callgrind numbers them.
     written: usize,
     client: Client,
 }
@@ -272,8 +282,10 @@ impl Gateway {
             self.send(scenario);
             self.monitor("dump");
             self.written += 1;
-            let counts = self.counts.with_extension(self.written.to_string());
-            total(&fs::read_to_string(counts).unwrap()) / u64::from(REQUESTS)
+            let dump = self.counts.with_extension(self.written.to_string());
+            let named = dump.with_file_name(format!("{}.{}", scenario.name, self.written));
+            fs::rename(dump, &named).unwrap();
+            total(&fs::read_to_string(named).unwrap()) / u64::from(REQUESTS)
         });
         rounds.min().unwrap()
     }
