@@ -2,10 +2,10 @@
 //!
 //! Pingora's `IO` is implemented for everything that has its parts, so a wrapper that has them
 //! travels through Pingora's HTTP sessions and pools like any connection. All parts but reading are
-//! here; how a wrapper reads is what makes it one.
+//! here; how a wrapper reads, and perhaps how it writes, is what makes it one.
 
-/// Implements every part of Pingora's `IO` but `AsyncRead`, for a type whose field `io` is a `Stream`.
-macro_rules! leave_to_io {
+/// Implements `AsyncWrite` for a type whose field `io` is a `Stream`.
+macro_rules! leave_writing_to_io {
     ($wrapper:ty) => {
         impl tokio::io::AsyncWrite for $wrapper {
             fn poll_write(
@@ -42,7 +42,12 @@ macro_rules! leave_to_io {
                 self.io.is_write_vectored()
             }
         }
+    };
+}
 
+/// Implements what else Pingora's `IO` asks of a type whose field `io` is a `Stream`.
+macro_rules! leave_to_io {
+    ($wrapper:ty) => {
         #[async_trait::async_trait]
         impl pingora_core::protocols::Shutdown for $wrapper {
             async fn shutdown(&mut self) {
@@ -106,4 +111,4 @@ macro_rules! leave_to_io {
     };
 }
 
-pub(crate) use leave_to_io;
+pub(crate) use {leave_to_io, leave_writing_to_io};

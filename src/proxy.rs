@@ -81,7 +81,7 @@ const HTTP2_RESETS: usize = 20;
 /// Streams that break the protocol; more of them end the connection (CVE-2025-8671).
 const HTTP2_ERRORS: usize = 64;
 /// What one stream may hold of an answer that the client does not take.
-const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+const HTTP2_SEND_BUFFER: usize = 16 * 1024;
 
 fn server_options(limits: &Limits) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();

@@ -4,6 +4,8 @@
 //! no byte, and does not decode: that is for the reader behind it, which then has nothing left to
 //! be lenient about.
 
+use std::ops::Range;
+
 use super::Refused;
 
 /// The most hexadecimal digits of a chunk's size.
@@ -92,17 +94,35 @@ impl BodyScan {
     /// When the chunks are not framed exactly; the scan is of no use afterwards.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<usize, Refused> {
         let mut at = 0;
+        while let Some(rest) = bytes.get(at..)
+            && !rest.is_empty()
+            && !self.is_done()
+        {
+            at += self.data(rest)?.end;
+        }
+        Ok(at)
+    }
+
+    /// Walks to the end of the first data in the next bytes, and returns where it is: whatever
+    /// stands before it is framing. Without data the range is empty, and ends where the walk did.
+    ///
+    /// # Errors
+    /// As for [`scan`](Self::scan).
+    pub fn data(&mut self, bytes: &[u8]) -> Result<Range<usize>, Refused> {
+        let mut at = 0;
         while let Some(byte) = bytes.get(at) {
             match self.state {
                 State::Done => break,
-                State::Length(left) | State::Data(left) => at += self.skip(left, bytes.len() - at),
+                State::Length(left) | State::Data(left) => {
+                    return Ok(at..at + self.skip(left, bytes.len() - at));
+                }
                 _ => {
                     self.state = self.step(*byte)?;
                     at += 1;
                 }
             }
         }
-        Ok(at)
+        Ok(at..at)
     }
 
     /// Passes over data without looking at it; returns how much of it there was.

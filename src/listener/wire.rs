@@ -8,7 +8,7 @@
 //! It travels through Pingora's HTTP session and comes back from it when the connection is kept.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Instant,
@@ -17,7 +17,7 @@ use std::{
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
 use prometheus::IntCounterVec;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::{
     ingress::{BodyScan, FrameScan, Framing, Refused},
@@ -30,6 +30,10 @@ const HEAD_ALLOCATION: usize = 4096;
 /// How much of the requests after this one is held before the client has to wait.
 const AHEAD_LIMIT: usize = 16 * 1024;
 
+/// How much of what was written a client may leave in the buffers of TLS, which would take 64 KiB, before
+/// it gets more; and the most that they are given at once.
+const WRITE_LIMIT: usize = 16 * 1024;
+
 /// A client connection, between two requests or within one.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -37,6 +41,8 @@ pub(super) struct Wire {
     /// What was read and belongs to no request yet.
     ahead: BytesMut,
     body: BodyScan,
+    /// What TLS may still hold of what was written. Missing on a plain connection, which holds nothing.
+    unflushed: Option<usize>,
     /// Present on an HTTP/2 connection, which has no heads and bodies of its own.
     frames: Option<FrameScan>,
     refused: Option<Refused>,
@@ -47,6 +53,7 @@ impl Wire {
     /// Starts before the first request. Bodies that are refused are counted in `refusals`.
     pub(super) fn new(io: Stream, refusals: IntCounterVec) -> Self {
         Self {
+            unflushed: io.get_ssl_digest().is_some().then_some(0),
             io,
             ahead: BytesMut::new(),
             body: BodyScan::new(Framing::Length(0)),
@@ -131,6 +138,72 @@ impl Wire {
             self.ahead.extend_from_slice(buf.filled());
         }
         Poll::Pending
+    }
+}
+
+impl Wire {
+    /// Waits until TLS holds little enough to be given more; says how much.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self.unflushed {
+            None => return Poll::Ready(Ok(usize::MAX)),
+            Some(unflushed) if unflushed < WRITE_LIMIT => {}
+            Some(_) => ready!(Pin::new(&mut *self).poll_flush(cx))?,
+        }
+        Poll::Ready(Ok(WRITE_LIMIT))
+    }
+
+    fn wrote(&mut self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
+        if let (Some(unflushed), Ok(written)) = (&mut self.unflushed, &written) {
+            *unflushed += written;
+        }
+        Poll::Ready(written)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let room = ready!(self.poll_room(cx))?;
+        let buf = buf.get(..room).unwrap_or(buf);
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf));
+        self.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let room = ready!(self.poll_room(cx))?;
+        let all: usize = bufs.iter().map(|buf| buf.len()).sum();
+        // Twice, so that the head of a frame or chunk leaves with what it is about.
+        let written = if all <= room.saturating_mul(2) {
+            ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))
+        } else {
+            let first = bufs.iter().find(|buf| !buf.is_empty());
+            let first = first.map(|buf| buf.get(..room).unwrap_or(buf));
+            ready!(Pin::new(&mut self.io).poll_write(cx, first.unwrap_or_default()))
+        };
+        self.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        if let Some(unflushed) = &mut self.unflushed {
+            *unflushed = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

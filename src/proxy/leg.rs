@@ -4,6 +4,7 @@
 //! again: on a connection that had waited in the pool, when no byte of an answer came and the
 //! backend cannot have acted on the request. It does not choose the backend.
 
+mod reader;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -16,10 +17,7 @@ use pingora_core::{
     connectors::{ConnectorOptions, TransportConnector},
     protocols::{
         Stream,
-        http::{
-            HttpTask, ServerSession,
-            v1::client::{HttpSession, http_req_header_to_wire},
-        },
+        http::{ServerSession, v1::client::http_req_header_to_wire},
     },
     upstreams::peer::{HttpPeer, Peer},
 };
@@ -28,6 +26,7 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
+pub(super) use reader::Reader;
 use wire::Wire;
 
 /// How long a backend may refuse to take the bytes of a request.
@@ -44,7 +43,7 @@ pub(super) struct Leg {
 
 /// The head of an answer, and the connection its body comes from.
 pub(super) struct Answered {
-    pub(super) upstream: HttpSession,
+    pub(super) upstream: Reader,
     /// Whom the connection goes to, for the pool.
     pub(super) peer: Arc<HttpPeer>,
     pub(super) head: Box<ResponseHeader>,
@@ -88,7 +87,8 @@ impl Leg {
         loop {
             let (stream, peer, reused) = self.connect(client, peers, fresh).await?;
             let before = Wire::received(&stream);
-            let (mut upstream, sent) = write(stream, peer, head, body).await?;
+            let (stream, sent) = write(stream, head, body).await?;
+            let mut upstream = Reader::new(stream);
             let limit = if sent.is_ok() {
                 head_timeout
             } else {
@@ -96,7 +96,7 @@ impl Leg {
             };
             let answer = tokio::select! {
                 biased;
-                answer = within(limit, final_head(&mut upstream)) => answer,
+                answer = within(limit, upstream.head(&head.method)) => answer,
                 gone = client.read_body_or_idle(true) => return Err(LegError::Gone(gone_error(gone))),
             };
             match answer {
@@ -115,7 +115,8 @@ impl Leg {
                 }
                 Ok(Err(error)) => {
                     let silent = reused && Wire::received(upstream.stream()) == before;
-                    if silent && (is_repeatable(&head.method) || is_undelivered(&upstream)) {
+                    if silent && (is_repeatable(&head.method) || is_undelivered(upstream.stream()))
+                    {
                         fresh = true;
                         continue;
                     }
@@ -126,9 +127,8 @@ impl Leg {
     }
 
     /// Takes the connection back into the pool when the whole answer was read.
-    pub(super) async fn release(&self, mut upstream: HttpSession, peer: &HttpPeer) {
-        upstream.respect_keepalive();
-        if let Some(stream) = upstream.reuse().await {
+    pub(super) fn release(&self, upstream: Reader, peer: &HttpPeer) {
+        if let Some(stream) = upstream.reuse() {
             self.connector
                 .release_stream(stream, peer.reuse_hash(), peer.options.idle_timeout);
         }
@@ -176,20 +176,12 @@ fn unwritten() -> BError {
     Error::explain(ErrorType::WriteError, "the request was not taken")
 }
 
-/// Writes head and body. The HTTP session that is made afterwards only reads, except for HEAD,
-/// whose answers it can frame only when it wrote the request itself.
+/// Writes head and body.
 async fn write(
     mut stream: Stream,
-    peer: &HttpPeer,
     head: &RequestHeader,
     body: &Bytes,
-) -> Result<(HttpSession, Result<(), BError>), LegError> {
-    if head.method == Method::HEAD {
-        let mut upstream = HttpSession::new_with_options(stream, peer);
-        upstream.write_timeout = Some(WRITE_TIMEOUT);
-        let sent = upstream.write_request_header(Box::new(head.clone())).await;
-        return Ok((upstream, sent.map(|_| ())));
-    }
+) -> Result<(Stream, Result<(), BError>), LegError> {
     let mut wire = http_req_header_to_wire(head).ok_or_else(|| {
         LegError::Broken(Error::explain(
             ErrorType::InvalidHTTPHeader,
@@ -213,17 +205,7 @@ async fn write(
         }
         Err(_) => Err(Error::explain(ErrorType::WriteTimedout, "to the backend")),
     };
-    Ok((HttpSession::new_with_options(stream, peer), sent))
-}
-
-async fn final_head(upstream: &mut HttpSession) -> Result<(Box<ResponseHeader>, bool), BError> {
-    loop {
-        match upstream.read_response_task().await? {
-            HttpTask::Header(head, _) if head.status.is_informational() => {}
-            HttpTask::Header(head, end) => return Ok((head, end)),
-            _ => return Err(Error::explain(ErrorType::InternalError, "no answer head")),
-        }
-    }
+    Ok((stream, sent))
 }
 
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Elapsed> {
@@ -240,11 +222,9 @@ fn is_repeatable(method: &Method) -> bool {
 
 /// Whether the kernel says that the peer never took the last byte of the request: it had closed
 /// before, so nothing behind it can have acted.
-fn is_undelivered(upstream: &HttpSession) -> bool {
-    let info = upstream
-        .digest()
-        .socket_digest
-        .as_ref()
+fn is_undelivered(stream: &Stream) -> bool {
+    let info = stream
+        .get_socket_digest()
         .and_then(|digest| digest.tcp_info());
     info.is_some_and(|info| {
         // What was sent counts retransmissions, what was acknowledged counts the SYN.

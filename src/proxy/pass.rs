@@ -256,7 +256,7 @@ async fn give_back(
         pipe.streamed(session, call, head, end, transforms).await?
     };
     if whole {
-        tools.leg.release(pipe.into_upstream(), &peer).await;
+        tools.leg.release(pipe.into_upstream(), &peer);
     }
     Ok(())
 }

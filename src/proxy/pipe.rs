@@ -9,19 +9,19 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use mcp_gateway_filters::Transform;
 use pingora::http::ResponseHeader;
-use pingora_core::protocols::http::{HttpTask, ServerSession, v1::client::HttpSession};
+use pingora_core::protocols::http::ServerSession;
 use tokio::{sync::watch, time::sleep};
 
 use super::{
     answer::{self, Held, Rewriting},
     call::Call,
     failure::Failure,
-    leg::gone_error,
+    leg::{Reader, gone_error},
 };
 
 /// The connection to the upstream while the body of its answer passes.
 pub(super) struct Pipe {
-    upstream: HttpSession,
+    upstream: Reader,
     is_stream: bool,
     draining: watch::Receiver<bool>,
     /// When the caller's token ends, for streams that would outlive it.
@@ -38,7 +38,7 @@ enum Next {
 impl Pipe {
     /// Prepares for an answer with this head.
     pub(super) fn new(
-        upstream: HttpSession,
+        upstream: Reader,
         call: &Call,
         session: &ServerSession,
         head: &ResponseHeader,
@@ -53,7 +53,7 @@ impl Pipe {
     }
 
     /// Returns the connection, once the answer was read whole.
-    pub(super) fn into_upstream(self) -> HttpSession {
+    pub(super) fn into_upstream(self) -> Reader {
         self.upstream
     }
 
@@ -79,7 +79,7 @@ impl Pipe {
         loop {
             let next = tokio::select! {
                 biased;
-                task = self.upstream.read_response_task() => read(task)?,
+                piece = self.upstream.piece() => read(piece)?,
                 gone = session.read_body_or_idle(true) => return Err(Failure::Gone(gone_error(gone))),
                 () = &mut over, if self.expires.is_some() => Next::Over,
                 _ = self.draining.wait_for(|draining| *draining), if self.is_stream => Next::Over,
@@ -127,13 +127,13 @@ impl Pipe {
         let mut collected = Held::default();
         let mut done = end;
         while !done {
-            let task = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                task = self.upstream.read_response_task() => read(task),
+                piece = self.upstream.piece() => read(piece),
                 gone = session.read_body_or_idle(true) => return Err(Failure::Gone(gone_error(gone))),
             };
             // Nothing has left yet: a broken answer can still be told.
-            let Ok(Next::Data(data, end)) = task else {
+            let Ok(Next::Data(data, end)) = next else {
                 return Err(Failure::oauth(
                     StatusCode::BAD_GATEWAY,
                     "server_error",
@@ -153,13 +153,10 @@ impl Pipe {
     }
 }
 
-fn read(task: pingora_core::Result<HttpTask>) -> Result<Next, Failure> {
-    match task {
-        Ok(HttpTask::Body(data, end)) => Ok(Next::Data(data.unwrap_or_default(), end)),
-        Ok(HttpTask::Done) => Ok(Next::Data(Bytes::new(), true)),
-        Ok(HttpTask::Failed(_)) | Err(_) => Err(Failure::Cut("upstream_broken")),
-        // HTTP/1 trailers are dropped.
-        Ok(_) => Ok(Next::Data(Bytes::new(), false)),
+fn read(piece: pingora_core::Result<(Bytes, bool)>) -> Result<Next, Failure> {
+    match piece {
+        Ok((data, end)) => Ok(Next::Data(data, end)),
+        Err(_) => Err(Failure::Cut("upstream_broken")),
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::io::leave_to_io;
+use crate::io::{leave_to_io, leave_writing_to_io};
 
 /// A connection and the bytes read from it so far.
 #[derive(Debug)]
@@ -48,4 +48,5 @@ impl AsyncRead for Wire {
     }
 }
 
+leave_writing_to_io!(Wire);
 leave_to_io!(Wire);
