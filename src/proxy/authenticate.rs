@@ -174,7 +174,8 @@ pub(super) fn bearer(head: &request::Parts) -> Result<&str, Problem> {
     if fields.next().is_some() {
         return Err(Problem::Malformed);
     }
-    let text = field.to_str().map_err(|_| Problem::Malformed)?;
+    // Not `to_str`, which goes byte by byte. What else is no token is refused when it is read.
+    let text = std::str::from_utf8(field.as_bytes()).map_err(|_| Problem::Malformed)?;
     // The scheme is case-insensitive (RFC 9110 §11.1).
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => {

@@ -1,18 +1,22 @@
 //! Message heads as they cross the gateway: what is dropped, what is set.
 //!
+//! The head for an upstream is written as it will be sent, without a map in between; the head for a
+//! client stays a map, because filters change it.
+//!
 //! Fields about one connection end here in both directions (RFC 9110 §7.6.1). Fields by which a
 //! client could claim to be somebody or to come from somewhere are dropped and set anew.
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use pingora::http::ResponseHeader;
 use pingora_core::Result;
 
 /// What an upstream is told about the request it gets.
 pub(super) struct Forwarded<'a> {
-    /// The target for the upstream.
-    pub(super) target: &'a str,
+    /// The path for the upstream.
+    pub(super) path: &'a str,
     /// The upstream's own name, as configured.
     pub(super) host: &'a str,
     /// Who asked.
@@ -53,25 +57,37 @@ impl Credential {
     }
 }
 
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const BEARER: &[u8] = b"Bearer ";
+const SESSION: &str = "mcp-session-id";
+const REQUEST_ID: &str = "x-request-id";
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_HOST: &str = "x-forwarded-host";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// Makes the head that an upstream gets from the one that a client sent.
+/// The head of a request as an upstream gets it.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) method: Method,
+    /// From the request line to the empty line, in HTTP/1.1.
+    pub(super) bytes: Bytes,
+}
+
+/// Makes the head that an upstream gets from the one that a client sent; `None` when there is no way
+/// to write its target.
+///
+/// Names and values cannot break out of their lines: their types hold no line ends.
 pub(super) fn request_head(
     client: &http::request::Parts,
     to: &Forwarded<'_>,
-) -> Result<RequestHeader> {
+) -> Option<RequestHead> {
     let nominated = nominated(&client.headers);
-    // Without a second map for the case of names, which says nothing (RFC 9110 §5.1).
-    let mut head = RequestHeader::build_no_case(
-        client.method.clone(),
-        to.target.as_bytes(),
-        Some(client.headers.len() + 6),
-    )?;
-    head.insert_header(header::HOST, to.host)?;
+    let query = client.uri.query();
+    if !is_writable(to.path) || !query.is_none_or(is_writable) {
+        return None;
+    }
+    let mut head = HeadWriter::new(client, to.path.len());
+    head.line(&client.method, to.path, query);
+    head.field(header::HOST.as_str(), to.host.as_bytes());
     for (name, value) in &client.headers {
         let dropped = is_hop_by_hop(name)
             || is_claimed(name)
@@ -84,32 +100,108 @@ pub(super) fn request_head(
         if dropped {
             continue;
         }
-        if *name == header::AUTHORIZATION
-            && let Some(bearer) = usual_bearer(value)
-        {
-            head.append_header(name, bearer)?;
-        } else {
-            head.append_header(name, value)?;
+        match bearer_token(value) {
+            // Its case does not matter (RFC 9110 §11.1), and yet ToolHive takes `Bearer` only.
+            Some(token) if *name == header::AUTHORIZATION => {
+                head.field_of_two(name.as_str(), BEARER, token);
+            }
+            _ => head.field(name.as_str(), value.as_bytes()),
         }
     }
     if let Credential::Field(name, value) = to.credential {
-        head.insert_header(name, value)?;
+        head.field(name.as_str(), value.as_bytes());
     }
     if let Some(session) = to.session {
-        head.insert_header(SESSION, session)?;
+        head.field(SESSION, session.as_bytes());
     }
-    head.insert_header(FORWARDED_FOR, to.client.to_string())?;
-    head.insert_header(FORWARDED_HOST, to.public_host)?;
-    head.insert_header(FORWARDED_PROTO, to.public_scheme)?;
-    head.insert_header(REQUEST_ID, to.request_id)?;
+    head.address(FORWARDED_FOR, to.client);
+    head.field(FORWARDED_HOST, to.public_host.as_bytes());
+    head.field(FORWARDED_PROTO, to.public_scheme.as_bytes());
+    head.field(REQUEST_ID, to.request_id.as_bytes());
     let bodiless = matches!(
         client.method,
-        http::Method::GET | http::Method::HEAD | http::Method::DELETE | http::Method::OPTIONS
+        Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS
     );
     if to.length > 0 || !bodiless {
-        head.insert_header(header::CONTENT_LENGTH, to.length)?;
+        let mut length = itoa::Buffer::new();
+        let length = length.format(to.length);
+        head.field(header::CONTENT_LENGTH.as_str(), length.as_bytes());
     }
-    Ok(head)
+    Some(RequestHead {
+        method: client.method.clone(),
+        bytes: head.end(),
+    })
+}
+
+/// Whether a part of a target can stand in a request line.
+fn is_writable(part: &str) -> bool {
+    part.bytes().all(|byte| byte > b' ' && byte != 0x7f)
+}
+
+/// A head that is being written.
+struct HeadWriter(Vec<u8>);
+
+impl HeadWriter {
+    /// What is written beside the fields of a client: the request line and the fields of our own.
+    const OWN: usize = 512;
+
+    /// Makes room for a head with the fields of this client, most of them.
+    fn new(client: &http::request::Parts, path: usize) -> Self {
+        let fields = client.headers.iter();
+        let fields: usize = fields.map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+        let query = client.uri.query().map_or(0, str::len);
+        Self(Vec::with_capacity(Self::OWN + path + query + fields))
+    }
+
+    fn line(&mut self, method: &Method, path: &str, query: Option<&str>) {
+        self.0.extend_from_slice(method.as_str().as_bytes());
+        self.0.extend_from_slice(b" ");
+        self.0.extend_from_slice(path.as_bytes());
+        if let Some(query) = query {
+            self.0.extend_from_slice(b"?");
+            self.0.extend_from_slice(query.as_bytes());
+        }
+        self.0.extend_from_slice(b" HTTP/1.1\r\n");
+    }
+
+    fn field(&mut self, name: &str, value: &[u8]) {
+        self.field_of_two(name, b"", value);
+    }
+
+    /// Writes a field whose value has two parts.
+    fn field_of_two(&mut self, name: &str, first: &[u8], second: &[u8]) {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b": ");
+        self.0.extend_from_slice(first);
+        self.0.extend_from_slice(second);
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    /// Writes a field that is an address.
+    fn address(&mut self, name: &str, address: IpAddr) {
+        let IpAddr::V4(v4) = address else {
+            return self.field(name, address.to_string().as_bytes());
+        };
+        // `Display` pads, which takes as long as all the rest of the head.
+        let mut text = [0; "255.255.255.255".len()];
+        let mut length = 0;
+        for octet in v4.octets() {
+            let mut digits = itoa::Buffer::new();
+            let dot: &[u8] = if length == 0 { b"" } else { b"." };
+            for byte in dot.iter().chain(digits.format(octet).as_bytes()) {
+                if let Some(at) = text.get_mut(length) {
+                    *at = *byte;
+                    length += 1;
+                }
+            }
+        }
+        self.field(name, text.get(..length).unwrap_or_default());
+    }
+
+    fn end(mut self) -> Bytes {
+        self.0.extend_from_slice(b"\r\n");
+        self.0.into()
+    }
 }
 
 /// Makes the head that a client gets from the one that an upstream sent. `end` says that no body
@@ -139,17 +231,10 @@ pub(super) fn clean_response_head(head: &mut ResponseHeader, end: bool) -> Resul
     Ok(())
 }
 
-/// Returns bearer credentials with the scheme as everybody writes it, when it is written otherwise:
-/// its case does not matter (RFC 9110 §11.1), and yet ToolHive takes `Bearer` only.
-fn usual_bearer(value: &HeaderValue) -> Option<HeaderValue> {
-    const SCHEME: &[u8] = b"Bearer ";
-    let (scheme, token) = value.as_bytes().split_at_checked(SCHEME.len())?;
-    if scheme == SCHEME || !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
-    let mut usual = HeaderValue::from_bytes(&[SCHEME, token].concat()).ok()?;
-    usual.set_sensitive(value.is_sensitive());
-    Some(usual)
+/// Returns the token of bearer credentials, whatever the case of their scheme.
+fn bearer_token(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, token) = value.as_bytes().split_at_checked(BEARER.len())?;
+    scheme.eq_ignore_ascii_case(BEARER).then_some(token)
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -208,32 +293,67 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 mod tests {
     use super::*;
 
-    fn forward(fields: &[(&str, &str)], credential: &Credential) -> RequestHeader {
-        let mut request = http::Request::builder().method("POST").uri("/mcp?x=1");
+    fn forward(fields: &[(&str, &str)], credential: &Credential) -> HeaderMap {
+        sent(
+            &Method::POST,
+            fields,
+            credential,
+            IpAddr::from([192, 0, 2, 7]),
+        )
+        .1
+    }
+
+    /// Returns the request line and the fields that an upstream reads.
+    fn sent(
+        method: &Method,
+        fields: &[(&str, &str)],
+        credential: &Credential,
+        client: IpAddr,
+    ) -> (String, HeaderMap) {
+        let mut request = http::Request::builder().method(method).uri("/mcp?x=1");
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        request_head(
+        let head = request_head(
             &parts,
             &Forwarded {
-                target: "/mcp?x=1",
+                path: "/inner",
                 host: "127.0.0.1:9100",
-                client: IpAddr::from([192, 0, 2, 7]),
+                client,
                 public_host: &HeaderValue::from_static("gw.test"),
                 public_scheme: "https",
                 request_id: "r1",
                 credential,
                 session: Some("inner"),
-                length: 3,
+                length: if *method == Method::POST { 3 } else { 0 },
             },
         )
-        .unwrap()
+        .unwrap();
+        let mut fields = [httparse::EMPTY_HEADER; 32];
+        let mut read = httparse::Request::new(&mut fields);
+        let length = read.parse(&head.bytes).unwrap();
+        assert_eq!(length, httparse::Status::Complete(head.bytes.len()));
+        let line = head.bytes.split(|b| *b == b'\r').next().unwrap();
+        let fields = read.headers.iter().map(|field| {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).unwrap();
+            (name, HeaderValue::from_bytes(field.value).unwrap())
+        });
+        (
+            String::from_utf8(line.to_vec()).unwrap(),
+            fields.collect::<Vec<_>>().into_iter().fold(
+                HeaderMap::new(),
+                |mut map, (name, value)| {
+                    map.append(name, value);
+                    map
+                },
+            ),
+        )
     }
 
     fn check(name: &str, value: &str, expect: Option<&str>) {
         let head = forward(&[(name, value)], &Credential::Caller);
-        let got: Vec<_> = head.headers.get_all(name).iter().collect();
+        let got: Vec<_> = head.get_all(name).iter().collect();
         assert_eq!(
             got,
             expect.into_iter().collect::<Vec<_>>(),
@@ -272,14 +392,14 @@ mod tests {
         check("expect", "100-continue", None);
         let fields = [("connection", "x-mine, close"), ("x-mine", "1")];
         let head = forward(&fields, &Credential::Caller);
-        assert!(head.headers.get("x-mine").is_none());
-        assert!(head.headers.get("connection").is_none());
+        assert!(head.get("x-mine").is_none());
+        assert!(head.get("connection").is_none());
     }
 
     #[test]
     fn keeps_the_token_at_home_when_told() {
         let head = forward(&[("authorization", "Bearer t")], &Credential::None);
-        assert!(head.headers.get("authorization").is_none());
+        assert!(head.get("authorization").is_none());
     }
 
     #[test]
@@ -292,13 +412,48 @@ mod tests {
         let value = HeaderValue::from_static("ours");
         let own = HeaderName::from_static("x-api-key");
         let head = forward(&sent, &Credential::Field(own, value.clone()));
-        assert!(head.headers.get("authorization").is_none());
-        let found: Vec<_> = head.headers.get_all("x-api-key").iter().collect();
+        assert!(head.get("authorization").is_none());
+        let found: Vec<_> = head.get_all("x-api-key").iter().collect();
         assert_eq!(found, ["ours"]);
         let head = forward(&sent, &Credential::Field(header::AUTHORIZATION, value));
-        let found: Vec<_> = head.headers.get_all("authorization").iter().collect();
+        let found: Vec<_> = head.get_all("authorization").iter().collect();
         assert_eq!(found, ["ours"]);
-        assert_eq!(head.headers.get_all("x-api-key").iter().count(), 2);
+        assert_eq!(head.get_all("x-api-key").iter().count(), 2);
+    }
+
+    #[test]
+    fn writes_the_target_of_the_upstream_with_the_clients_query() {
+        let line = |method| sent(&method, &[], &Credential::None, [10, 0, 0, 1].into()).0;
+        assert_eq!(line(Method::POST), "POST /inner?x=1 HTTP/1.1");
+        assert_eq!(line(Method::HEAD), "HEAD /inner?x=1 HTTP/1.1");
+    }
+
+    #[test]
+    fn announces_a_body_where_one_may_come() {
+        let length = |method| {
+            let fields = sent(&method, &[], &Credential::None, [10, 0, 0, 1].into()).1;
+            Some(fields.get("content-length")?.to_str().unwrap().to_owned())
+        };
+        assert_eq!(length(Method::POST).as_deref(), Some("3"));
+        assert_eq!(length(Method::PUT).as_deref(), Some("0"));
+        assert_eq!(length(Method::GET), None);
+    }
+
+    #[test]
+    fn writes_no_target_that_could_end_its_line() {
+        for path in ["/a b", "/a\r\nx: y", "/a\u{7f}"] {
+            assert!(!is_writable(path), "{path:?}");
+        }
+        assert!(is_writable("/a%20b/ü"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn writes_addresses_as_everybody_does(address: IpAddr) {
+            let fields = sent(&Method::GET, &[], &Credential::None, address).1;
+            let text = address.to_string();
+            proptest::prop_assert_eq!(fields["x-forwarded-for"].to_str().unwrap(), text);
+        }
     }
 
     #[test]

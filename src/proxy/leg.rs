@@ -1,9 +1,10 @@
 //! The upstream leg: one request to one backend over HTTP/1.1, head and body in one write.
 //!
-//! Connections, TLS and the pool are Pingora's. What is decided here is when a request may be sent
+//! Connections and TLS are Pingora's. What is decided here is when a request may be sent
 //! again: on a connection that had waited in the pool, when no byte of an answer came and the
 //! backend cannot have acted on the request. It does not choose the backend.
 
+mod idle;
 mod reader;
 mod wire;
 
@@ -11,14 +12,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};
 use http::Method;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora_core::{
     BError, Error, ErrorType,
-    connectors::{ConnectorOptions, TransportConnector},
-    protocols::{
-        Stream,
-        http::{ServerSession, v1::client::http_req_header_to_wire},
-    },
+    connectors::TransportConnector,
+    protocols::{Stream, http::ServerSession},
     upstreams::peer::{HttpPeer, Peer},
 };
 use tokio::{
@@ -26,6 +24,8 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
+use super::forward::RequestHead;
+use idle::Idle;
 pub(super) use reader::Reader;
 use wire::Wire;
 
@@ -34,11 +34,14 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to look for an early answer, such as 413, when a request could not be written whole.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 /// Idle connections kept in all.
-const POOL_SIZE: usize = 1024;
+const IDLE_LIMIT: usize = 1024;
+/// How long one is kept for a peer that does not say it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sends requests to backends over pooled connections.
 pub(super) struct Leg {
     connector: TransportConnector,
+    idle: Arc<Idle>,
 }
 
 /// The head of an answer, and the connection its body comes from.
@@ -69,7 +72,8 @@ pub(super) enum LegError {
 impl Leg {
     pub(super) fn new() -> Self {
         Self {
-            connector: TransportConnector::new(Some(ConnectorOptions::new(POOL_SIZE))),
+            connector: TransportConnector::new(None),
+            idle: Idle::new(IDLE_LIMIT),
         }
     }
 
@@ -79,15 +83,15 @@ impl Leg {
         &self,
         client: &mut ServerSession,
         peers: &[Arc<HttpPeer>],
-        head: &RequestHeader,
+        head: &RequestHead,
         body: &Bytes,
         head_timeout: Option<Duration>,
     ) -> Result<Answered, LegError> {
         let mut fresh = false;
         loop {
-            let (stream, peer, reused) = self.connect(client, peers, fresh).await?;
+            let (mut stream, peer, reused) = self.connect(client, peers, fresh).await?;
             let before = Wire::received(&stream);
-            let (stream, sent) = write(stream, head, body).await?;
+            let sent = write(&mut stream, head, body).await;
             let mut upstream = Reader::new(stream);
             let limit = if sent.is_ok() {
                 head_timeout
@@ -129,8 +133,8 @@ impl Leg {
     /// Takes the connection back into the pool when the whole answer was read.
     pub(super) fn release(&self, upstream: Reader, peer: &HttpPeer) {
         if let Some(stream) = upstream.reuse() {
-            self.connector
-                .release_stream(stream, peer.reuse_hash(), peer.options.idle_timeout);
+            let timeout = peer.options.idle_timeout.unwrap_or(IDLE_TIMEOUT);
+            self.idle.put(peer.reuse_hash(), stream, timeout);
         }
     }
 
@@ -142,7 +146,7 @@ impl Leg {
     ) -> Result<(Stream, &'a Arc<HttpPeer>, bool), LegError> {
         let mut failed = None;
         for peer in peers {
-            if !fresh && let Some(stream) = self.connector.reused_stream(&**peer).await {
+            if !fresh && let Some(stream) = self.idle.take(peer.reuse_hash()) {
                 return Ok((stream, peer, true));
             }
             // Boxed, because few requests need it and all would have to carry its nine kilobytes.
@@ -177,35 +181,24 @@ fn unwritten() -> BError {
 }
 
 /// Writes head and body.
-async fn write(
-    mut stream: Stream,
-    head: &RequestHeader,
-    body: &Bytes,
-) -> Result<(Stream, Result<(), BError>), LegError> {
-    let mut wire = http_req_header_to_wire(head).ok_or_else(|| {
-        LegError::Broken(Error::explain(
-            ErrorType::InvalidHTTPHeader,
-            "the request target cannot be written",
-        ))
-    })?;
+async fn write(stream: &mut Stream, head: &RequestHead, body: &Bytes) -> Result<(), BError> {
     let write = async {
         if stream.is_write_vectored() {
             // One system call, and the body is not copied.
-            stream.write_all_buf(&mut wire.chain(body.clone())).await?;
+            let mut whole = head.bytes.clone().chain(body.clone());
+            stream.write_all_buf(&mut whole).await?;
         } else {
             // TLS copies anyway; one buffer makes one record of head and small body.
-            wire.extend_from_slice(body);
-            stream.write_all(&wire).await?;
+            stream.write_all(&[&head.bytes[..], body].concat()).await?;
         }
         stream.flush().await
     };
-    let sent = match timeout(WRITE_TIMEOUT, write).await {
+    match timeout(WRITE_TIMEOUT, write).await {
         Ok(written) => {
             written.map_err(|error| Error::because(ErrorType::WriteError, "to the backend", error))
         }
         Err(_) => Err(Error::explain(ErrorType::WriteTimedout, "to the backend")),
-    };
-    Ok((stream, sent))
+    }
 }
 
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Elapsed> {

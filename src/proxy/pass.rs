@@ -17,7 +17,7 @@ use super::{
     call::Call,
     demand,
     failure::Failure,
-    forward::{self, Credential, Forwarded},
+    forward::{self, Credential, Forwarded, RequestHead},
     jsonrpc::{self, Message},
     leg::{Answered, Leg, LegError},
     mcp::{self, Pin},
@@ -173,22 +173,12 @@ fn request_head(
     proxy: &Proxy,
     sent: &Sent<'_>,
     backend: &Backend,
-) -> Result<pingora::http::RequestHeader, Failure> {
+) -> Result<RequestHead, Failure> {
     let client = call.head(session);
-    let path = proxy.path.as_deref().unwrap_or_else(|| client.uri.path());
-    let query = client.uri.query();
-    let joined;
-    let target = match query {
-        None => path,
-        Some(query) => {
-            joined = format!("{path}?{query}");
-            &joined
-        }
-    };
     forward::request_head(
         client,
         &Forwarded {
-            target,
+            path: proxy.path.as_deref().unwrap_or_else(|| client.uri.path()),
             host: backend.address(),
             client: call.client,
             public_host: &call.snapshot.public_host,
@@ -199,7 +189,7 @@ fn request_head(
             length: sent.body.len(),
         },
     )
-    .map_err(|_| Failure::internal("the request for an upstream has no valid head"))
+    .ok_or_else(|| Failure::internal("the request for an upstream has no valid head"))
 }
 
 /// Judges the head of the answer, then passes it and its body on.
