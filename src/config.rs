@@ -21,6 +21,7 @@ mod secrets;
 mod sections;
 mod source;
 mod steps;
+mod token_client;
 mod tree;
 mod upstream_token;
 mod upstreams;

@@ -16,7 +16,7 @@ use crate::{
     admin, directory, egress,
     ingress::{ClientAddress, Limits},
     listener,
-    oauth::{ClientCredentials, CredentialSource, GroupSettings},
+    oauth::{Asking, ClientCredentials, CredentialSource, GroupSettings},
     oidc,
     origin::{Origin, is_loopback},
     router::Allow,
@@ -103,7 +103,7 @@ pub struct Identity {
     pub step_up: Option<BTreeMap<String, String>>,
     /// Who tells the groups that a token does not list; nobody when it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub groups: Option<GroupSettings>,
+    pub groups: Option<Asking<GroupSettings>>,
 }
 
 fn audience_claim() -> String {

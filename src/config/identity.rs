@@ -9,12 +9,12 @@ use super::{
     reader::Reader,
     secrets::Secrets,
     sections,
+    token_client::{self, Missing, Profile, Proof, called, needed},
     tree::Node,
-    upstream_token::{called, needed},
 };
 use crate::{
     directory,
-    oauth::{self, Bearer, ClientCredentials, Entra, GroupSettings, Overage, Provider},
+    oauth::{self, Asking, Bearer, ClientCredentials, Entra, GroupSettings, Overage, Provider},
     oidc,
 };
 
@@ -67,13 +67,7 @@ pub(super) fn read(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Read {
     if let Some(identity) = &mut identity {
         check_identity(reader, identity);
         if let Some(groups) = &identity.groups {
-            directory = directory_of(
-                reader,
-                secrets,
-                "identity.groups",
-                groups,
-                Credentials::OfGroups,
-            );
+            directory = directory_of(reader, secrets, "identity.groups", groups, Proof::Own);
         }
     }
     Read {
@@ -88,26 +82,15 @@ fn of_entra(reader: &mut Reader<'_>, secrets: &Secrets<'_>, entra: Entra) -> Rea
         .credentials
         .as_ref()
         .and_then(|source| secrets.credentials(reader, &format!("{ENTRA}.credentials"), source));
-    let groups = entra.groups.clone().map(|groups| completed(groups, &entra));
-    let directory = groups.as_ref().and_then(|groups| {
-        let at = format!("{ENTRA}.groups");
-        if groups.overage == Overage::OnBehalfOf && entra.bearer == Bearer::IdToken {
-            let what = "callers come with id tokens, for which Entra gives nothing (AADSTS240002)";
-            let help = "set `overage: graph`, or `bearer: access_token`";
-            reader.problem_help(&format!("{at}.overage"), what, help);
-            return None;
-        }
-        let own = entra
-            .groups
-            .as_ref()
-            .is_some_and(|groups| groups.credentials.is_some());
-        let from = if !own && groups.credentials.is_some() {
-            Credentials::OfProvider(credentials.as_ref())
-        } else {
-            Credentials::OfGroups
-        };
-        directory_of(reader, secrets, &at, groups, from)
-    });
+    let profile = Profile {
+        entra: &entra,
+        credentials: credentials.as_ref(),
+    };
+    let groups = entra.groups.clone();
+    let (groups, directory) = groups
+        .map(|groups| groups_of(reader, secrets, profile, groups))
+        .unzip();
+    let directory = directory.flatten();
     let identity = entra_identity(&entra, groups);
     Read {
         entra: Some(entra),
@@ -118,33 +101,32 @@ fn of_entra(reader: &mut Reader<'_>, secrets: &Secrets<'_>, entra: Entra) -> Rea
     }
 }
 
-/// Writes what the profile says already into the settings of groups.
-fn completed(mut groups: GroupSettings, entra: &Entra) -> GroupSettings {
-    if groups.overage == Overage::Unresolved {
-        return groups;
-    }
-    let endpoints = entra.endpoints();
-    groups.graph.get_or_insert(endpoints.graph);
-    groups.url.get_or_insert(endpoints.token_of_tenant);
-    // A user's token is only good in the hands of the application that it is for.
-    let asker = match groups.overage {
+/// Completes the profile's settings of groups, and gathers what they need.
+fn groups_of(
+    reader: &mut Reader<'_>,
+    secrets: &Secrets<'_>,
+    profile: Profile<'_>,
+    mut groups: Asking<GroupSettings>,
+) -> (Asking<GroupSettings>, Option<directory::Config>) {
+    let entra = profile.entra;
+    let application = match groups.what.overage {
+        Overage::Unresolved => return (groups, None),
+        Overage::Graph => entra.client_id.as_str(),
+        // A user's token is only good in the hands of the application that it is for.
         Overage::OnBehalfOf => entra.audience_application(),
-        _ => entra.client_id.as_str(),
     };
-    let asker = groups.client_id.get_or_insert_with(|| asker.to_owned());
-    if groups.credentials.is_none() && asker == entra.client_id.as_str() {
-        groups.credentials.clone_from(&entra.credentials);
+    let graph = &mut groups.what.graph;
+    graph.get_or_insert_with(|| entra.endpoints().graph);
+    let proof = token_client::complete(&mut groups.client, profile, application);
+    let at = format!("{ENTRA}.groups");
+    if groups.what.overage == Overage::OnBehalfOf && entra.bearer == Bearer::IdToken {
+        let what = "callers come with id tokens, for which Entra gives nothing (AADSTS240002)";
+        let help = "set `overage: graph`, or `bearer: access_token`";
+        reader.problem_help(&format!("{at}.overage"), what, help);
+        return (groups, None);
     }
-    groups
-}
-
-/// Whose credentials ask for groups.
-#[derive(Clone, Copy)]
-enum Credentials<'a> {
-    /// The provider's; when there are none, they were complained about there.
-    OfProvider(Option<&'a ClientCredentials>),
-    /// Those in the settings of groups.
-    OfGroups,
+    let directory = directory_of(reader, secrets, &at, &groups, proof);
+    (groups, directory)
 }
 
 /// Gathers what asking for groups needs.
@@ -152,31 +134,25 @@ fn directory_of(
     reader: &mut Reader<'_>,
     secrets: &Secrets<'_>,
     base: &str,
-    groups: &GroupSettings,
-    from: Credentials<'_>,
+    groups: &Asking<GroupSettings>,
+    proof: Proof<'_>,
 ) -> Option<directory::Config> {
-    let asker = directory::Asker::of(groups.overage)?;
-    let credentials = match (from, &groups.credentials) {
-        (Credentials::OfProvider(known), _) => known.cloned(),
-        (Credentials::OfGroups, Some(source)) => {
-            secrets.credentials(reader, &format!("{base}.credentials"), source)
-        }
-        (Credentials::OfGroups, None) => {
-            let what = "Microsoft Graph tells groups only to an application that proves who it is";
-            let help = "add `credentials` here, or to `authorization_server.entra`";
-            reader.problem_help(base, what, help);
-            None
-        }
+    let Asking { what, client } = groups;
+    let asker = directory::Asker::of(what.overage)?;
+    let missing = Missing {
+        what: "Microsoft Graph tells groups only to an application that proves who it is",
+        help: "add `credentials` here, or to `authorization_server.entra`",
     };
-    let url = needed(reader, base, "url", groups.url.as_ref());
-    let client_id = needed(reader, base, "client_id", groups.client_id.as_ref());
-    let graph = needed(reader, base, "graph", groups.graph.as_ref());
+    let client = token_client::read(reader, secrets, base, client, proof, missing);
+    let graph = needed(reader, base, "graph", what.graph.as_ref())?;
+    let graph = called(reader, &format!("{base}.graph"), graph)?;
+    let client = client?;
     Some(directory::Config {
         asker,
-        graph: called(reader, &format!("{base}.graph"), graph?)?,
-        url: called(reader, &format!("{base}.url"), url?)?,
-        client_id: client_id?,
-        credentials: credentials?,
+        graph,
+        url: client.url,
+        client_id: client.id,
+        credentials: client.credentials,
     })
 }
 
@@ -209,7 +185,7 @@ fn check_identity(reader: &mut Reader<'_>, identity: &Identity) {
     }
 }
 
-fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identity> {
+fn entra_identity(entra: &Entra, groups: Option<Asking<GroupSettings>>) -> Option<Identity> {
     let endpoints = entra.endpoints();
     let mut tenants = entra.tenants();
     let tenant = match tenants.as_slice() {

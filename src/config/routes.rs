@@ -15,8 +15,8 @@ use super::{
     reader::Reader,
     secrets::Secrets,
     steps::{self, Named, Names, Written},
+    token_client::Profile,
     tree::{Kind, Node},
-    upstream_token::Profile,
 };
 use crate::{
     oauth::{self, ClientCredentials, Entra, Protected, Provider, Setting},

@@ -13,8 +13,9 @@ use super::{
     problems::{Located, suggestion},
     reader::Reader,
     secrets::Secrets,
+    token_client::Profile,
     tree::{Kind, Node, excerpt, is_made},
-    upstream_token::{self, Profile},
+    upstream_token,
 };
 
 /// Built-in filters that answer every request they see; nothing behind them is ever reached.
