@@ -299,7 +299,7 @@ fn written_steps(
         reader.push(Located::at(list.at, section, what));
         return None;
     };
-    order::check(reader, items, list, &section);
+    order::check(reader, names.catalog, items, list, &section);
     let built = items.iter().enumerate().map(|(index, node)| {
         if reader.is_pruned(node) {
             return None;
