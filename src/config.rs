@@ -180,7 +180,7 @@ fn sections(
         identity,
         directory,
         provider,
-    } = identity::read(reader, &secrets);
+    } = identity::read(reader, &secrets, public.as_ref());
     provider::note_documents(reader, entra.as_ref(), provider.as_ref(), egress.as_ref());
     let upstreams = upstreams::read(reader);
     let around = Surroundings {

@@ -120,6 +120,24 @@ impl Identity {
     pub fn tenants(&self) -> Vec<String> {
         self.tenant.iter().chain(&self.tenants).cloned().collect()
     }
+
+    /// Returns the command that starts a ToolHive workload which verifies these tokens; what differs
+    /// from one installation to another, or has no one value, is left out as `…`.
+    #[must_use]
+    pub fn workload_command(&self) -> String {
+        let (issuer, keys) = if self.issuer.contains("{tenantid}") {
+            ("…", "…")
+        } else {
+            (self.issuer.as_str(), self.jwks_uri.as_str())
+        };
+        let audience = match self.audiences.as_slice() {
+            [audience] => audience,
+            _ => "…",
+        };
+        format!(
+            "thv run --oidc-issuer {issuer} --oidc-audience {audience} --oidc-jwks-url {keys} …"
+        )
+    }
 }
 
 /// A URL that the gateway calls: https, or http on loopback, without user name and fragment.

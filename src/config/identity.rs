@@ -16,6 +16,7 @@ use crate::{
     directory,
     oauth::{self, Asking, Bearer, ClientCredentials, Entra, GroupSettings, Overage, Provider},
     oidc,
+    origin::Origin,
 };
 
 const ENTRA: &str = "authorization_server.entra";
@@ -34,7 +35,11 @@ pub(super) struct Read {
 }
 
 /// Reads `authorization_server` or `identity`.
-pub(super) fn read(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Read {
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    secrets: &Secrets<'_>,
+    public: Option<&Origin>,
+) -> Read {
     let root = Path::root();
     let section = root.key("authorization_server");
     let written = reader.root.find("identity");
@@ -46,13 +51,14 @@ pub(super) fn read(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Read {
         Some((ENTRA_KEY, node)) => {
             let entra: Option<oauth::Entra> = reader.read(node, &section.key(ENTRA_KEY));
             if let Some(entra) = &entra {
-                check_entra(reader, entra);
+                check_entra(reader, entra, public);
             }
             return entra.map_or_else(Read::default, |entra| of_entra(reader, secrets, entra));
         }
         Some((name, node)) => {
             let settings: Option<oauth::ProviderSettings> = reader.read(node, &section.key(name));
-            let provider = settings.and_then(|settings| provider::read(reader, name, settings));
+            let provider =
+                settings.and_then(|settings| provider::read(reader, name, settings, public));
             return Read {
                 identity: provider.as_ref().and_then(provider::identity),
                 provider,
@@ -208,9 +214,9 @@ fn entra_identity(entra: &Entra, groups: Option<Asking<GroupSettings>>) -> Optio
     })
 }
 
-fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
+fn check_entra(reader: &mut Reader<'_>, entra: &Entra, public: Option<&Origin>) {
     let problems = entra.authority_problems();
-    for problem in problems.into_iter().chain(entra.bearer_problems()) {
+    for problem in problems.into_iter().chain(entra.bearer_problems(public)) {
         let at = format!("{ENTRA}.{}", problem.at);
         match problem.help {
             Some(help) => reader.problem_help(&at, problem.what, help),
@@ -235,13 +241,16 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
             reader.problem_help(&format!("{ENTRA}.credentials"), what, help);
         }
         (true, credentials) => {
+            let Some(callback) = public.map(oauth::callback) else {
+                return;
+            };
             let platform = if credentials.is_some() {
                 "Web"
             } else {
                 "Mobile and desktop applications"
             };
             let what = format!(
-                "register `/oauth2/callback` of `public_url` as redirect URI of the application, \
+                "register `{callback}` as redirect URI of the application, \
                  platform `{platform}`; clients need none there"
             );
             reader.note(&format!("{ENTRA}.authorize"), what);
@@ -255,4 +264,65 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
 fn names(node: &Node, key: &str) -> bool {
     node.entries().iter().any(|entry| entry.key == key)
         || node.children().any(|child| names(child, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_gateway_filters::Catalog;
+
+    use crate::config;
+
+    const ID: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+
+    fn check(server: &str, expect: &[&str]) {
+        let text = format!(
+            "public_url: https://mcp.example.com
+listeners: [{{ address: 127.0.0.1:0 }}]
+authorization_server: {{ {server} }}
+upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
+routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
+"
+        );
+        let env = |_: &str| None;
+        let told = match config::parse("gateway.yaml", &text, &env, &Catalog::builtin()) {
+            Ok(loaded) => loaded.notes.to_string(),
+            Err(problems) => problems.to_string(),
+        };
+        for part in expect {
+            assert!(told.contains(part), "{part}\n in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_registered_is_written_out() {
+        let callback = "register `https://mcp.example.com/oauth2/callback` as";
+        check(
+            &format!("entra: {{ tenant: {ID}, client_id: {ID}, authorize: relay }}"),
+            &[callback],
+        );
+        check(
+            "keycloak: { issuer: 'https://x.test/realms/a', client_id: c, audience: a, authorize: relay }",
+            &[callback],
+        );
+        check(
+            &format!("entra: {{ tenant: {ID}, client_id: {ID}, bearer: native }}"),
+            &["App ID URI `https://mcp.example.com/mcp`"],
+        );
+    }
+
+    #[test]
+    fn what_a_workload_verifies_is_written_out() {
+        let base = format!("https://login.microsoftonline.com/{ID}");
+        check(
+            &format!("entra: {{ tenant: {ID}, client_id: {ID} }}"),
+            &[&format!(
+                "`thv run --oidc-issuer {base}/v2.0 --oidc-audience {ID} \
+                 --oidc-jwks-url {base}/discovery/v2.0/keys …`"
+            )],
+        );
+        check(
+            &format!("entra: {{ tenant: organizations, tenants: [{ID}], client_id: {ID} }}"),
+            &["`thv run --oidc-issuer … --oidc-audience"],
+        );
+    }
 }
