@@ -21,6 +21,7 @@ mod secrets;
 mod sections;
 mod source;
 mod steps;
+mod token_client;
 mod tree;
 mod upstream_token;
 mod upstreams;
@@ -179,7 +180,7 @@ fn sections(
         identity,
         directory,
         provider,
-    } = identity::read(reader, &secrets);
+    } = identity::read(reader, &secrets, public.as_ref());
     provider::note_documents(reader, entra.as_ref(), provider.as_ref(), egress.as_ref());
     let upstreams = upstreams::read(reader);
     let around = Surroundings {

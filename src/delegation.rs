@@ -19,7 +19,11 @@ use http::HeaderValue;
 use log::{error, warn};
 use mcp_gateway_filters::Problem;
 
-use crate::{egress::Egress, oauth::ClientCredentials, telemetry::metrics::Metrics};
+use crate::{
+    egress::Egress,
+    oauth::ClientCredentials,
+    telemetry::{metrics::Metrics, seldom::Seldom},
+};
 
 pub use endpoint::{Client, Declined, Granted, TokenEndpoint};
 pub use kept::{Kept, Key};
@@ -79,6 +83,7 @@ pub struct Delegation {
     endpoint: TokenEndpoint,
     grant: Grant,
     kept: Kept<Result<Arc<HeaderValue>, Declined>>,
+    logged: Seldom<&'static str>,
 }
 
 /// The caller in whose name a token is asked for.
@@ -117,6 +122,7 @@ impl Delegation {
             endpoint: TokenEndpoint::build(&config.url, tenants, client, egress, metrics, purpose)?,
             grant: config.grant.clone(),
             kept: Kept::new(TOKENS, TOKENS_BYTES),
+            logged: Seldom::default(),
         })
     }
 
@@ -139,7 +145,7 @@ impl Delegation {
                 },
                 Err(declined) => {
                     let wait = declined.retry_after().unwrap_or(REFUSED);
-                    self.report(&declined);
+                    self.report(&declined, now);
                     (Err(declined), now.saturating_add(wait))
                 }
             };
@@ -197,21 +203,27 @@ impl Delegation {
         self.endpoint.request(caller.tenant, &form, now).await
     }
 
-    /// Tells the operator what a user cannot mend. Refusals are kept for a while, so that this is no
-    /// line per request.
-    fn report(&self, declined: &Declined) {
+    /// Tells the operator what a user cannot mend. Refusals are kept for a while, each for one caller:
+    /// of many callers there would be as many lines.
+    fn report(&self, declined: &Declined, now: u64) {
+        if matches!(declined, Declined::Interaction { .. } | Declined::SignIn) {
+            return;
+        }
+        let Some(left_out) = self.logged.due(declined.reason(), now) else {
+            return;
+        };
         let url = self.endpoint.url();
         match declined {
             Declined::Interaction { .. } | Declined::SignIn => {}
             Declined::Refused { error, code } => error!(
-                url, error = *error, code;
+                url, error = *error, code, left_out;
                 "the authorization server refuses a token for an upstream: see `upstream_token` in docs/configuration.md"
             ),
             Declined::Unavailable { reason, .. } => {
-                warn!(url, reason = *reason; "no token for an upstream can be had now");
+                warn!(url, reason = *reason, left_out; "no token for an upstream can be had now");
             }
             Declined::Malformed => {
-                error!(url; "the authorization server's answer holds no token for an upstream");
+                error!(url, left_out; "the authorization server's answer holds no token for an upstream");
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     delegation::{Client, Declined, Granted, Kept, Key, TokenEndpoint},
     egress::{Egress, Limits, Request, Target},
     oauth::{ClientCredentials, Overage},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, seldom::Seldom},
 };
 
 /// The limits of one lookup: 1 MiB within 10 s; a user is in 11,000 groups at most.
@@ -86,6 +86,7 @@ pub struct Directory {
     tokens: Kept<Result<Granted, Declined>>,
     groups: Kept<Result<Arc<[String]>, Unknown>>,
     lookups: IntCounterVec,
+    logged: Seldom<&'static str>,
 }
 
 /// Why a user's groups are not known.
@@ -155,6 +156,7 @@ impl Directory {
             tokens: Kept::new(tenants.len().max(1), 1024 * 1024),
             groups: Kept::new(USERS, USERS_BYTES),
             lookups: metrics.group_lookups.clone(),
+            logged: Seldom::default(),
         })
     }
 
@@ -201,7 +203,7 @@ impl Directory {
             Asker::Application => self.application_token(user, now).await,
             Asker::User => self.user_token(user, token, now).await,
         };
-        let granted = granted.map_err(|declined| self.no_token(&declined))?;
+        let granted = granted.map_err(|declined| self.no_token(&declined, now))?;
         let path;
         let target = match self.asker {
             Asker::User => &self.me,
@@ -229,10 +231,12 @@ impl Directory {
                 if answer.status() == StatusCode::UNAUTHORIZED {
                     self.tokens.forget(&hash(&[user.tenant]));
                 }
-                judge(&answer)
+                self.judge(&answer, now)
             }
             Err(error) => {
-                warn!(graph = self.graph.as_str(), error:%; "a user's groups were not fetched");
+                if let Some(left_out) = self.logged.due("graph_unreachable", now) {
+                    warn!(graph = self.graph.as_str(), error:%, left_out; "a user's groups were not fetched");
+                }
                 Err(Unknown::Unavailable {
                     retry_after: FAILED,
                 })
@@ -267,45 +271,54 @@ impl Directory {
         self.endpoint.request(Some(user.tenant), &form, now).await
     }
 
-    fn no_token(&self, declined: &Declined) -> Unknown {
+    fn no_token(&self, declined: &Declined, now: u64) -> Unknown {
         let (url, reason) = (self.endpoint.url(), declined.reason());
+        let due = self.logged.due(reason, now);
         if let Some(retry_after) = declined.retry_after() {
-            warn!(url, reason; "no token to ask for groups with can be had now");
+            if let Some(left_out) = due {
+                warn!(url, reason, left_out; "no token to ask for groups with can be had now");
+            }
             return Unknown::Unavailable { retry_after };
         }
         let code = match declined {
             Declined::Refused { code, .. } => *code,
             _ => 0,
         };
-        error!(url, reason, code; "the authorization server gives no token to ask for groups with");
+        if let Some(left_out) = due {
+            error!(url, reason, code, left_out; "the authorization server gives no token to ask for groups with");
+        }
         Unknown::Refused
     }
-}
 
-fn judge(answer: &Response<Bytes>) -> Result<Arc<[String]>, Unknown> {
-    let status = answer.status();
-    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-        warn!(status = status.as_u16(); "Microsoft Graph did not tell a user's groups");
-        let wait = answer.headers().get(header::RETRY_AFTER);
-        let wait = wait.and_then(|value| value.to_str().ok()?.parse().ok());
-        let retry_after = wait.unwrap_or(FAILED).clamp(1, 60);
-        return Err(Unknown::Unavailable { retry_after });
+    fn judge(&self, answer: &Response<Bytes>, now: u64) -> Result<Arc<[String]>, Unknown> {
+        let status = answer.status();
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            if let Some(left_out) = self.logged.due("graph_unavailable", now) {
+                warn!(status = status.as_u16(), left_out; "Microsoft Graph did not tell a user's groups");
+            }
+            let wait = answer.headers().get(header::RETRY_AFTER);
+            let wait = wait.and_then(|value| value.to_str().ok()?.parse().ok());
+            let retry_after = wait.unwrap_or(FAILED).clamp(1, 60);
+            return Err(Unknown::Unavailable { retry_after });
+        }
+        if status != StatusCode::OK {
+            if let Some(left_out) = self.logged.due("graph_refused", now) {
+                error!(
+                    status = status.as_u16(), left_out;
+                    "Microsoft Graph did not tell a user's groups: on 403 the application lacks `GroupMember.Read.All`, consented to by an administrator"
+                );
+            }
+            return Err(Unknown::Refused);
+        }
+        let members: Members =
+            serde_json::from_slice(answer.body()).map_err(|_| Unknown::Unavailable {
+                retry_after: FAILED,
+            })?;
+        if members.value.iter().any(|group| group.len() > MAX_GROUP) {
+            return Err(Unknown::Refused);
+        }
+        Ok(members.value.into())
     }
-    if status != StatusCode::OK {
-        error!(
-            status = status.as_u16();
-            "Microsoft Graph did not tell a user's groups: on 403 the application lacks `GroupMember.Read.All`, consented to by an administrator"
-        );
-        return Err(Unknown::Refused);
-    }
-    let members: Members =
-        serde_json::from_slice(answer.body()).map_err(|_| Unknown::Unavailable {
-            retry_after: FAILED,
-        })?;
-    if members.value.iter().any(|group| group.len() > MAX_GROUP) {
-        return Err(Unknown::Refused);
-    }
-    Ok(members.value.into())
 }
 
 /// A user of a tenant.

@@ -17,6 +17,7 @@ mod okta;
 mod ping;
 mod plain;
 mod provider;
+mod token_client;
 mod way;
 
 pub use client_id_metadata::ClientIdMetadata;
@@ -31,4 +32,5 @@ pub use plain::{Route, Setting, Step};
 pub use provider::{
     Bearer as ProviderBearer, Provider, Settings as ProviderSettings, names as providers,
 };
+pub use token_client::{Asked, Asking, TokenClient};
 pub use way::callback;

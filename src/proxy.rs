@@ -48,7 +48,7 @@ use crate::{
     respond,
     session::Sealer,
     snapshot::{Route, Snapshot, Step},
-    telemetry::{access, metrics::Metrics},
+    telemetry::{access, metrics::Metrics, seldom::Seldom},
 };
 
 use call::Call;
@@ -69,6 +69,8 @@ pub struct Proxy {
     /// Requests being worked on, for a drain that waits for them.
     inflight: Arc<AtomicUsize>,
     ids: RequestIds,
+    /// Which defects the log named lately.
+    defects: Seldom<&'static str>,
 }
 
 /// What an HTTP/2 client may send of a body before it was read.
@@ -148,6 +150,7 @@ impl Proxy {
             ingress_refusals: metrics.ingress_refusals.clone(),
             inflight: Arc::default(),
             ids: RequestIds::new(),
+            defects: Seldom::default(),
         }
     }
 
@@ -168,12 +171,27 @@ impl Proxy {
             Ok(()) => self.route(session, call, shutdown).await,
             Err(refused) => Err(refused),
         };
-        let Err(Failure::Answered { reply, reason }) = answered else {
+        let Err(Failure::Answered {
+            reply,
+            reason,
+            defect,
+        }) = answered
+        else {
             return answered;
         };
+        self.report(defect, call);
         call.reason = Some(reason);
         call.metrics().refused(reason);
         answer::fail(session, call, *reply).await
+    }
+
+    /// Names a defect of the gateway in the log.
+    fn report(&self, defect: Option<&'static str>, call: &Call) {
+        if let Some(what) = defect
+            && let Some(left_out) = self.defects.due(what, call.later())
+        {
+            log::error!(what, left_out; "a request failed inside the gateway");
+        }
     }
 
     /// Finds the route and runs its steps. What only sign-ins need is boxed, so that tool calls and
@@ -351,8 +369,10 @@ impl App for Proxy {
                     call.reason = Some("client_gone");
                     log::debug!(kind = error.etype().as_str(); "a client left");
                 }
-                Failure::Cut(reason) | Failure::Answered { reason, .. } => {
+                Failure::Cut(reason) => call.reason = Some(reason),
+                Failure::Answered { reason, defect, .. } => {
                     call.reason = Some(reason);
+                    self.report(*defect, &call);
                 }
             }
         }

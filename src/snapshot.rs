@@ -23,7 +23,7 @@ use crate::{
     oidc::Verifier,
     relay::{Clients, Grants, Place, Seals, SignIn},
     router::{Allow, Router},
-    telemetry::{metrics::Metrics, provider_errors::ProviderErrors},
+    telemetry::{metrics::Metrics, provider_errors::ProviderErrors, seldom::Seldom},
     upstream::Pool,
 };
 
@@ -170,6 +170,8 @@ pub struct Proxy {
     pub retries: IntCounterVec,
     /// Counted when the upstream does not answer properly, by `upstream` and `reason`.
     pub failures: IntCounterVec,
+    /// What the log named lately, by reason.
+    pub logged: Seldom<&'static str>,
 }
 
 /// What an upstream gets as proof of who calls.
@@ -215,6 +217,8 @@ pub struct Exchange {
     pub outcomes: IntCounterVec,
     /// What it refused.
     pub errors: ProviderErrors,
+    /// What the log named lately, by outcome.
+    pub logged: Seldom<&'static str>,
 }
 
 /// The metrics of a route. A series is made when it first has something to say, then kept: most

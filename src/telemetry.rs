@@ -4,3 +4,4 @@ pub mod access;
 pub mod metrics;
 pub mod names;
 pub mod provider_errors;
+pub mod seldom;

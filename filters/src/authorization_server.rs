@@ -78,6 +78,7 @@ impl FilterConfig for AuthorizationServerConfig {
     const NAME: &'static str = "authorization_server";
     const SUMMARY: &'static str = "Publishes the metadata of an authorization server (RFC 8414)";
     const SOURCE: &'static str = include_str!("authorization_server.rs");
+    const ANSWERS: bool = true;
 
     fn build(self) -> Result<Box<dyn Filter>, Vec<Problem>> {
         let mut problems = Vec::new();

@@ -26,6 +26,9 @@ pub trait FilterConfig: serde::de::DeserializeOwned + schemars::JsonSchema {
     const SUMMARY: &'static str;
     /// The source text of the module, whose `//!` lines are the reference's prose and example.
     const SOURCE: &'static str;
+    /// Whether it answers every request that it sees: a route may end with it, and nothing behind it
+    /// is ever reached.
+    const ANSWERS: bool = false;
 
     /// Builds the running filter.
     ///
@@ -52,6 +55,8 @@ pub struct Entry {
     pub name: &'static str,
     /// One line for the list.
     pub summary: &'static str,
+    /// Whether it answers every request that it sees.
+    pub answers: bool,
     source: &'static str,
     schema: fn() -> schemars::Schema,
     build: Build,
@@ -70,6 +75,7 @@ impl Entry {
         Self {
             name: C::NAME,
             summary: C::SUMMARY,
+            answers: C::ANSWERS,
             source: C::SOURCE,
             schema: || schemars::schema_for!(C),
             build: |settings| {

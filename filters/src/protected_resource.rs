@@ -53,6 +53,7 @@ impl FilterConfig for ProtectedResourceConfig {
     const NAME: &'static str = "protected_resource";
     const SUMMARY: &'static str = "Publishes the metadata of a protected resource (RFC 9728)";
     const SOURCE: &'static str = include_str!("protected_resource.rs");
+    const ANSWERS: bool = true;
 
     fn build(self) -> Result<Box<dyn Filter>, Vec<Problem>> {
         let mut problems = Vec::new();

@@ -43,6 +43,7 @@ impl FilterConfig for RedirectConfig {
     const NAME: &'static str = "redirect";
     const SUMMARY: &'static str = "Sends the client elsewhere";
     const SOURCE: &'static str = include_str!("redirect.rs");
+    const ANSWERS: bool = true;
 
     fn build(self) -> Result<Box<dyn Filter>, Vec<Problem>> {
         let mut problems = Vec::new();

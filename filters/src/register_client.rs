@@ -46,6 +46,7 @@ impl FilterConfig for RegisterClientConfig {
     const NAME: &'static str = "register_client";
     const SUMMARY: &'static str = "Registers clients without keeping anything (RFC 7591)";
     const SOURCE: &'static str = include_str!("register_client.rs");
+    const ANSWERS: bool = true;
 
     fn build(self) -> Result<Box<dyn Filter>, Vec<Problem>> {
         let mut problems = Vec::new();

@@ -45,6 +45,7 @@ impl FilterConfig for RespondConfig {
     const NAME: &'static str = "respond";
     const SUMMARY: &'static str = "Answers from memory";
     const SOURCE: &'static str = include_str!("respond.rs");
+    const ANSWERS: bool = true;
 
     fn build(self) -> Result<Box<dyn Filter>, Vec<Problem>> {
         let mut problems = Vec::new();

@@ -9,6 +9,8 @@ pub struct Capability {
     pub name: &'static str,
     /// One line for the list.
     pub summary: &'static str,
+    /// Whether it answers every request that it sees.
+    pub answers: bool,
     /// What it does, an example, and every setting.
     pub reference: &'static str,
 }
@@ -26,36 +28,43 @@ pub const CAPABILITIES: [Capability; 7] = [
     Capability {
         name: "authenticate",
         summary: "Lets only callers with a valid token go on",
+        answers: false,
         reference: AUTHENTICATE,
     },
     Capability {
         name: "proxy",
         summary: "Sends the request to an upstream; ends the route",
+        answers: true,
         reference: PROXY,
     },
     Capability {
         name: "exchange",
         summary: "Calls the authorization server's token endpoint; ends the route",
+        answers: true,
         reference: EXCHANGE,
     },
     Capability {
         name: "resolve_client",
         summary: "Finds out which client is asking, by an id of its own",
+        answers: false,
         reference: RESOLVE_CLIENT,
     },
     Capability {
         name: "relay",
         summary: "Relays a sign-in through the gateway's callback; ends the route",
+        answers: true,
         reference: RELAY,
     },
     Capability {
         name: "open_grant",
         summary: "Opens the codes and refresh tokens of a relay",
+        answers: false,
         reference: OPEN_GRANT,
     },
     Capability {
         name: "issue_client",
         summary: "Registers clients under ids of their own; ends the route",
+        answers: true,
         reference: ISSUE_CLIENT,
     },
 ];

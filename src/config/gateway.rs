@@ -16,7 +16,7 @@ use crate::{
     admin, directory, egress,
     ingress::{ClientAddress, Limits},
     listener,
-    oauth::{ClientCredentials, CredentialSource, GroupSettings},
+    oauth::{Asking, ClientCredentials, CredentialSource, GroupSettings},
     oidc,
     origin::{Origin, is_loopback},
     router::Allow,
@@ -103,7 +103,7 @@ pub struct Identity {
     pub step_up: Option<BTreeMap<String, String>>,
     /// Who tells the groups that a token does not list; nobody when it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub groups: Option<GroupSettings>,
+    pub groups: Option<Asking<GroupSettings>>,
 }
 
 fn audience_claim() -> String {
@@ -119,6 +119,24 @@ impl Identity {
     #[must_use]
     pub fn tenants(&self) -> Vec<String> {
         self.tenant.iter().chain(&self.tenants).cloned().collect()
+    }
+
+    /// Returns the command that starts a ToolHive workload which verifies these tokens; what differs
+    /// from one installation to another, or has no one value, is left out as `…`.
+    #[must_use]
+    pub fn workload_command(&self) -> String {
+        let (issuer, keys) = if self.issuer.contains("{tenantid}") {
+            ("…", "…")
+        } else {
+            (self.issuer.as_str(), self.jwks_uri.as_str())
+        };
+        let audience = match self.audiences.as_slice() {
+            [audience] => audience,
+            _ => "…",
+        };
+        format!(
+            "thv run --oidc-issuer {issuer} --oidc-audience {audience} --oidc-jwks-url {keys} …"
+        )
     }
 }
 

@@ -9,13 +9,14 @@ use super::{
     reader::Reader,
     secrets::Secrets,
     sections,
+    token_client::{self, Missing, Profile, Proof, called, needed},
     tree::Node,
-    upstream_token::{called, needed},
 };
 use crate::{
     directory,
-    oauth::{self, Bearer, ClientCredentials, Entra, GroupSettings, Overage, Provider},
+    oauth::{self, Asking, Bearer, ClientCredentials, Entra, GroupSettings, Overage, Provider},
     oidc,
+    origin::Origin,
 };
 
 const ENTRA: &str = "authorization_server.entra";
@@ -34,7 +35,11 @@ pub(super) struct Read {
 }
 
 /// Reads `authorization_server` or `identity`.
-pub(super) fn read(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Read {
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    secrets: &Secrets<'_>,
+    public: Option<&Origin>,
+) -> Read {
     let root = Path::root();
     let section = root.key("authorization_server");
     let written = reader.root.find("identity");
@@ -46,13 +51,14 @@ pub(super) fn read(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Read {
         Some((ENTRA_KEY, node)) => {
             let entra: Option<oauth::Entra> = reader.read(node, &section.key(ENTRA_KEY));
             if let Some(entra) = &entra {
-                check_entra(reader, entra);
+                check_entra(reader, entra, public);
             }
             return entra.map_or_else(Read::default, |entra| of_entra(reader, secrets, entra));
         }
         Some((name, node)) => {
             let settings: Option<oauth::ProviderSettings> = reader.read(node, &section.key(name));
-            let provider = settings.and_then(|settings| provider::read(reader, name, settings));
+            let provider =
+                settings.and_then(|settings| provider::read(reader, name, settings, public));
             return Read {
                 identity: provider.as_ref().and_then(provider::identity),
                 provider,
@@ -67,13 +73,7 @@ pub(super) fn read(reader: &mut Reader<'_>, secrets: &Secrets<'_>) -> Read {
     if let Some(identity) = &mut identity {
         check_identity(reader, identity);
         if let Some(groups) = &identity.groups {
-            directory = directory_of(
-                reader,
-                secrets,
-                "identity.groups",
-                groups,
-                Credentials::OfGroups,
-            );
+            directory = directory_of(reader, secrets, "identity.groups", groups, Proof::Own);
         }
     }
     Read {
@@ -88,26 +88,15 @@ fn of_entra(reader: &mut Reader<'_>, secrets: &Secrets<'_>, entra: Entra) -> Rea
         .credentials
         .as_ref()
         .and_then(|source| secrets.credentials(reader, &format!("{ENTRA}.credentials"), source));
-    let groups = entra.groups.clone().map(|groups| completed(groups, &entra));
-    let directory = groups.as_ref().and_then(|groups| {
-        let at = format!("{ENTRA}.groups");
-        if groups.overage == Overage::OnBehalfOf && entra.bearer == Bearer::IdToken {
-            let what = "callers come with id tokens, for which Entra gives nothing (AADSTS240002)";
-            let help = "set `overage: graph`, or `bearer: access_token`";
-            reader.problem_help(&format!("{at}.overage"), what, help);
-            return None;
-        }
-        let own = entra
-            .groups
-            .as_ref()
-            .is_some_and(|groups| groups.credentials.is_some());
-        let from = if !own && groups.credentials.is_some() {
-            Credentials::OfProvider(credentials.as_ref())
-        } else {
-            Credentials::OfGroups
-        };
-        directory_of(reader, secrets, &at, groups, from)
-    });
+    let profile = Profile {
+        entra: &entra,
+        credentials: credentials.as_ref(),
+    };
+    let groups = entra.groups.clone();
+    let (groups, directory) = groups
+        .map(|groups| groups_of(reader, secrets, profile, groups))
+        .unzip();
+    let directory = directory.flatten();
     let identity = entra_identity(&entra, groups);
     Read {
         entra: Some(entra),
@@ -118,33 +107,32 @@ fn of_entra(reader: &mut Reader<'_>, secrets: &Secrets<'_>, entra: Entra) -> Rea
     }
 }
 
-/// Writes what the profile says already into the settings of groups.
-fn completed(mut groups: GroupSettings, entra: &Entra) -> GroupSettings {
-    if groups.overage == Overage::Unresolved {
-        return groups;
-    }
-    let endpoints = entra.endpoints();
-    groups.graph.get_or_insert(endpoints.graph);
-    groups.url.get_or_insert(endpoints.token_of_tenant);
-    // A user's token is only good in the hands of the application that it is for.
-    let asker = match groups.overage {
+/// Completes the profile's settings of groups, and gathers what they need.
+fn groups_of(
+    reader: &mut Reader<'_>,
+    secrets: &Secrets<'_>,
+    profile: Profile<'_>,
+    mut groups: Asking<GroupSettings>,
+) -> (Asking<GroupSettings>, Option<directory::Config>) {
+    let entra = profile.entra;
+    let application = match groups.what.overage {
+        Overage::Unresolved => return (groups, None),
+        Overage::Graph => entra.client_id.as_str(),
+        // A user's token is only good in the hands of the application that it is for.
         Overage::OnBehalfOf => entra.audience_application(),
-        _ => entra.client_id.as_str(),
     };
-    let asker = groups.client_id.get_or_insert_with(|| asker.to_owned());
-    if groups.credentials.is_none() && asker == entra.client_id.as_str() {
-        groups.credentials.clone_from(&entra.credentials);
+    let graph = &mut groups.what.graph;
+    graph.get_or_insert_with(|| entra.endpoints().graph);
+    let proof = token_client::complete(&mut groups.client, profile, application);
+    let at = format!("{ENTRA}.groups");
+    if groups.what.overage == Overage::OnBehalfOf && entra.bearer == Bearer::IdToken {
+        let what = "callers come with id tokens, for which Entra gives nothing (AADSTS240002)";
+        let help = "set `overage: graph`, or `bearer: access_token`";
+        reader.problem_help(&format!("{at}.overage"), what, help);
+        return (groups, None);
     }
-    groups
-}
-
-/// Whose credentials ask for groups.
-#[derive(Clone, Copy)]
-enum Credentials<'a> {
-    /// The provider's; when there are none, they were complained about there.
-    OfProvider(Option<&'a ClientCredentials>),
-    /// Those in the settings of groups.
-    OfGroups,
+    let directory = directory_of(reader, secrets, &at, &groups, proof);
+    (groups, directory)
 }
 
 /// Gathers what asking for groups needs.
@@ -152,31 +140,25 @@ fn directory_of(
     reader: &mut Reader<'_>,
     secrets: &Secrets<'_>,
     base: &str,
-    groups: &GroupSettings,
-    from: Credentials<'_>,
+    groups: &Asking<GroupSettings>,
+    proof: Proof<'_>,
 ) -> Option<directory::Config> {
-    let asker = directory::Asker::of(groups.overage)?;
-    let credentials = match (from, &groups.credentials) {
-        (Credentials::OfProvider(known), _) => known.cloned(),
-        (Credentials::OfGroups, Some(source)) => {
-            secrets.credentials(reader, &format!("{base}.credentials"), source)
-        }
-        (Credentials::OfGroups, None) => {
-            let what = "Microsoft Graph tells groups only to an application that proves who it is";
-            let help = "add `credentials` here, or to `authorization_server.entra`";
-            reader.problem_help(base, what, help);
-            None
-        }
+    let Asking { what, client } = groups;
+    let asker = directory::Asker::of(what.overage)?;
+    let missing = Missing {
+        what: "Microsoft Graph tells groups only to an application that proves who it is",
+        help: "add `credentials` here, or to `authorization_server.entra`",
     };
-    let url = needed(reader, base, "url", groups.url.as_ref());
-    let client_id = needed(reader, base, "client_id", groups.client_id.as_ref());
-    let graph = needed(reader, base, "graph", groups.graph.as_ref());
+    let client = token_client::read(reader, secrets, base, client, proof, missing);
+    let graph = needed(reader, base, "graph", what.graph.as_ref())?;
+    let graph = called(reader, &format!("{base}.graph"), graph)?;
+    let client = client?;
     Some(directory::Config {
         asker,
-        graph: called(reader, &format!("{base}.graph"), graph?)?,
-        url: called(reader, &format!("{base}.url"), url?)?,
-        client_id: client_id?,
-        credentials: credentials?,
+        graph,
+        url: client.url,
+        client_id: client.id,
+        credentials: client.credentials,
     })
 }
 
@@ -209,7 +191,7 @@ fn check_identity(reader: &mut Reader<'_>, identity: &Identity) {
     }
 }
 
-fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identity> {
+fn entra_identity(entra: &Entra, groups: Option<Asking<GroupSettings>>) -> Option<Identity> {
     let endpoints = entra.endpoints();
     let mut tenants = entra.tenants();
     let tenant = match tenants.as_slice() {
@@ -232,9 +214,9 @@ fn entra_identity(entra: &Entra, groups: Option<GroupSettings>) -> Option<Identi
     })
 }
 
-fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
+fn check_entra(reader: &mut Reader<'_>, entra: &Entra, public: Option<&Origin>) {
     let problems = entra.authority_problems();
-    for problem in problems.into_iter().chain(entra.bearer_problems()) {
+    for problem in problems.into_iter().chain(entra.bearer_problems(public)) {
         let at = format!("{ENTRA}.{}", problem.at);
         match problem.help {
             Some(help) => reader.problem_help(&at, problem.what, help),
@@ -259,13 +241,16 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
             reader.problem_help(&format!("{ENTRA}.credentials"), what, help);
         }
         (true, credentials) => {
+            let Some(callback) = public.map(oauth::callback) else {
+                return;
+            };
             let platform = if credentials.is_some() {
                 "Web"
             } else {
                 "Mobile and desktop applications"
             };
             let what = format!(
-                "register `/oauth2/callback` of `public_url` as redirect URI of the application, \
+                "register `{callback}` as redirect URI of the application, \
                  platform `{platform}`; clients need none there"
             );
             reader.note(&format!("{ENTRA}.authorize"), what);
@@ -279,4 +264,65 @@ fn check_entra(reader: &mut Reader<'_>, entra: &Entra) {
 fn names(node: &Node, key: &str) -> bool {
     node.entries().iter().any(|entry| entry.key == key)
         || node.children().any(|child| names(child, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_gateway_filters::Catalog;
+
+    use crate::config;
+
+    const ID: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+
+    fn check(server: &str, expect: &[&str]) {
+        let text = format!(
+            "public_url: https://mcp.example.com
+listeners: [{{ address: 127.0.0.1:0 }}]
+authorization_server: {{ {server} }}
+upstreams: {{ github: {{ backends: ['127.0.0.1:9100'] }} }}
+routes: [{{ path: /mcp, mcp: {{ upstream: github }} }}]
+"
+        );
+        let env = |_: &str| None;
+        let told = match config::parse("gateway.yaml", &text, &env, &Catalog::builtin()) {
+            Ok(loaded) => loaded.notes.to_string(),
+            Err(problems) => problems.to_string(),
+        };
+        for part in expect {
+            assert!(told.contains(part), "{part}\n in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_registered_is_written_out() {
+        let callback = "register `https://mcp.example.com/oauth2/callback` as";
+        check(
+            &format!("entra: {{ tenant: {ID}, client_id: {ID}, authorize: relay }}"),
+            &[callback],
+        );
+        check(
+            "keycloak: { issuer: 'https://x.test/realms/a', client_id: c, audience: a, authorize: relay }",
+            &[callback],
+        );
+        check(
+            &format!("entra: {{ tenant: {ID}, client_id: {ID}, bearer: native }}"),
+            &["App ID URI `https://mcp.example.com/mcp`"],
+        );
+    }
+
+    #[test]
+    fn what_a_workload_verifies_is_written_out() {
+        let base = format!("https://login.microsoftonline.com/{ID}");
+        check(
+            &format!("entra: {{ tenant: {ID}, client_id: {ID} }}"),
+            &[&format!(
+                "`thv run --oidc-issuer {base}/v2.0 --oidc-audience {ID} \
+                 --oidc-jwks-url {base}/discovery/v2.0/keys …`"
+            )],
+        );
+        check(
+            &format!("entra: {{ tenant: organizations, tenants: [{ID}], client_id: {ID} }}"),
+            &["`thv run --oidc-issuer … --oidc-audience"],
+        );
+    }
 }

@@ -3,7 +3,8 @@
 use super::{Endpoint, Identity, path, reader::Reader};
 use crate::{
     egress,
-    oauth::{Entra, Provider, ProviderBearer, ProviderSettings},
+    oauth::{self, Entra, Provider, ProviderBearer, ProviderSettings},
+    origin::Origin,
 };
 
 /// Says what keeps clients' documents from being fetched.
@@ -33,6 +34,7 @@ pub(super) fn read(
     reader: &mut Reader<'_>,
     name: &str,
     settings: ProviderSettings,
+    public: Option<&Origin>,
 ) -> Option<Provider> {
     let section = format!("authorization_server.{name}");
     let problems = match settings.provider(name) {
@@ -42,9 +44,13 @@ pub(super) fn read(
                             client, not what the caller may do";
                 reader.note(&section, what);
             }
-            if provider.is_relayed() {
-                let what = "register `/oauth2/callback` of `public_url` as the client's only redirect \
-                            URI; those of MCP clients need not be registered";
+            if provider.is_relayed()
+                && let Some(callback) = public.map(oauth::callback)
+            {
+                let what = format!(
+                    "register `{callback}` as the client's only redirect URI; those of MCP clients \
+                     need not be registered"
+                );
                 reader.note(&format!("{section}.authorize"), what);
             }
             return Some(provider);

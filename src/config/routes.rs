@@ -15,8 +15,8 @@ use super::{
     reader::Reader,
     secrets::Secrets,
     steps::{self, Named, Names, Written},
+    token_client::Profile,
     tree::{Kind, Node},
-    upstream_token::Profile,
 };
 use crate::{
     oauth::{self, ClientCredentials, Entra, Protected, Provider, Setting},
@@ -214,7 +214,7 @@ fn finish(
         Body::Mcp(mcp) => {
             let section = format!("{}.mcp", draft.section);
             needs_identity(reader, around, &section);
-            note_token(reader, mcp, &section);
+            note_token(reader, around, mcp, &section);
             let steps = mcp.steps(&draft.path, around.public?, around.identity?);
             made_steps(reader, &names, nodes, &steps, draft)?
         }
@@ -251,13 +251,16 @@ fn needs_identity(reader: &mut Reader<'_>, around: &Surroundings<'_>, section: &
     }
 }
 
-fn note_token(reader: &mut Reader<'_>, mcp: &Mcp, section: &str) {
-    if mcp.upstream_token == UpstreamToken::Caller {
+fn note_token(reader: &mut Reader<'_>, around: &Surroundings<'_>, mcp: &Mcp, section: &str) {
+    if mcp.upstream_token == UpstreamToken::Caller
+        && let Some(identity) = around.identity
+    {
+        let start = identity.workload_command();
         reader.note(
             section,
             format!(
                 "upstream `{}` gets the caller's token: right for a ToolHive workload that verifies it \
-                 (`thv run --oidc-issuer …`); a transparent workload passes it on to its container, \
+                 (`{start}`); a transparent workload passes it on to its container, \
                  where `upstream_token: none` is safer",
                 mcp.upstream
             ),
@@ -299,7 +302,7 @@ fn written_steps(
         reader.push(Located::at(list.at, section, what));
         return None;
     };
-    order::check(reader, items, list, &section);
+    order::check(reader, names.catalog, items, list, &section);
     let built = items.iter().enumerate().map(|(index, node)| {
         if reader.is_pruned(node) {
             return None;

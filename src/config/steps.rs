@@ -13,18 +13,10 @@ use super::{
     problems::{Located, suggestion},
     reader::Reader,
     secrets::Secrets,
+    token_client::Profile,
     tree::{Kind, Node, excerpt, is_made},
-    upstream_token::{self, Profile},
+    upstream_token,
 };
-
-/// Built-in filters that answer every request they see; nothing behind them is ever reached.
-const ANSWERING: [&str; 5] = [
-    "authorization_server",
-    "protected_resource",
-    "redirect",
-    "register_client",
-    "respond",
-];
 
 /// What steps may refer to.
 #[derive(Clone, Copy)]
@@ -79,16 +71,10 @@ impl<'a> Named<'a> {
         matches!(&self.settings.kind, Kind::Scalar(scalar) if scalar.text == self.name)
     }
 
-    /// Says whether a route may end here.
-    pub(super) fn answers(&self) -> bool {
-        ANSWERING.contains(&self.name)
-            || matches!(self.name, "proxy" | "exchange" | "relay" | "issue_client")
-    }
-
-    /// Says whether the step is known to pass requests on; steps of embedding programs may answer.
-    pub(super) fn passes_on(&self, builtin: &Catalog) -> bool {
-        !self.answers()
-            && (Capability::find(self.name).is_some() || builtin.find(self.name).is_some())
+    /// Says whether the step answers every request that it sees; `None` when no step has this name.
+    pub(super) fn answers(&self, catalog: &Catalog) -> Option<bool> {
+        let capability = Capability::find(self.name).map(|one| one.answers);
+        capability.or_else(|| catalog.find(self.name).map(|one| one.answers))
     }
 }
 

@@ -6,11 +6,14 @@
 use http::{HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{reader::Reader, secrets::Secrets};
+use super::{
+    reader::Reader,
+    secrets::Secrets,
+    token_client::{self, Missing, Profile, Proof},
+};
 use crate::{
     delegation,
-    egress::Target,
-    oauth::{Bearer, ClientCredentials, CredentialSource, Entra},
+    oauth::{Asked, Asking, Bearer},
     secret::{Secret, SecretSource},
 };
 
@@ -26,9 +29,9 @@ pub enum UpstreamToken {
     /// The same for every caller.
     Static(StaticToken),
     /// One that Entra gives on behalf of the caller.
-    OnBehalfOf(Box<OnBehalfOf>),
+    OnBehalfOf(Box<Asking<OnBehalfOf>>),
     /// One that an authorization server gives in exchange for the caller's (RFC 8693).
-    Exchange(Box<TokenExchange>),
+    Exchange(Box<Asking<TokenExchange>>),
 }
 
 /// Derived, it would be a YAML tag.
@@ -61,23 +64,16 @@ pub struct StaticToken {
 pub struct OnBehalfOf {
     /// The scopes of the upstream's API.
     pub scopes: Vec<String>,
-    /// The token endpoint; `{tenantid}` in it stands for the caller's tenant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// The application that callers' tokens are for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<String>,
-    /// How the gateway proves that it is this application.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<CredentialSource>,
+}
+
+impl Asked for OnBehalfOf {
+    const KEYS: &'static [&'static str] = &["scopes", "url", "client_id", "credentials"];
 }
 
 /// A token exchange.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenExchange {
-    /// The token endpoint.
-    pub url: String,
     /// The name of the service that the new token is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
@@ -93,12 +89,19 @@ pub struct TokenExchange {
     /// What kind of token is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_token_type: Option<String>,
-    /// Whom the gateway acts as, where the server asks for that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<String>,
-    /// How it proves that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<CredentialSource>,
+}
+
+impl Asked for TokenExchange {
+    const KEYS: &'static [&'static str] = &[
+        "url",
+        "audience",
+        "resource",
+        "scopes",
+        "subject_token_type",
+        "requested_token_type",
+        "client_id",
+        "credentials",
+    ];
 }
 
 /// The same, with everything at hand.
@@ -113,14 +116,6 @@ pub enum TokenSource {
     Static(Box<(HeaderName, Secret<HeaderValue>)>),
     /// One that is asked for.
     Delegated(Box<delegation::Config>),
-}
-
-/// Whose profile completes what is left out.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Profile<'a> {
-    pub(super) entra: &'a Entra,
-    /// Missing when there are none, or none that could be read.
-    pub(super) credentials: Option<&'a ClientCredentials>,
 }
 
 /// Completes the settings at `base` and gathers what they need, or says what is wrong.
@@ -211,7 +206,7 @@ fn on_behalf_of(
     secrets: &Secrets<'_>,
     profile: Option<Profile<'_>>,
     base: &str,
-    settings: &mut OnBehalfOf,
+    settings: &mut Asking<OnBehalfOf>,
 ) -> Option<TokenSource> {
     if let Some(profile) = profile
         && profile.entra.bearer == Bearer::IdToken
@@ -221,45 +216,30 @@ fn on_behalf_of(
         reader.problem_help(base, what, help);
         return None;
     }
-    if settings.scopes.is_empty() {
+    if settings.what.scopes.is_empty() {
         let what = "expected the scopes of the upstream's API, found none";
         let help = "write `scopes: [api://ID/.default]`";
         reader.problem_help(&format!("{base}.scopes"), what, help);
     }
-    let own = settings.credentials.is_some();
-    if let Some(Profile { entra, .. }) = profile {
-        let endpoints = entra.endpoints();
-        settings.url.get_or_insert(endpoints.token_of_tenant);
-        // A caller's token is only good in the hands of the application that it is for.
-        let client_id = settings
-            .client_id
-            .get_or_insert_with(|| entra.audience_application().to_owned());
-        if !own && client_id == entra.client_id.as_str() {
-            settings.credentials.clone_from(&entra.credentials);
+    // A caller's token is only good in the hands of the application that it is for.
+    let proof = match profile {
+        Some(profile) => {
+            let application = profile.entra.audience_application();
+            token_client::complete(&mut settings.client, profile, application)
         }
-    }
-    let url = needed(reader, base, "url", settings.url.as_ref());
-    let client_id = needed(reader, base, "client_id", settings.client_id.as_ref());
-    let credentials = match (&settings.credentials, profile) {
-        (Some(source), _) if own || profile.is_none() => {
-            secrets.credentials(reader, &format!("{base}.credentials"), source)
-        }
-        // Read for the profile already, and complained about there.
-        (Some(_), Some(profile)) => profile.credentials.cloned(),
-        _ => {
-            let what = "Entra gives tokens on behalf of a user only to an application that proves who it is";
-            let help = "add the `credentials` of the application that callers' tokens are for, here or to `authorization_server.entra`";
-            reader.problem_help(base, what, help);
-            None
-        }
+        None => Proof::Own,
     };
-    let url = called(reader, &format!("{base}.url"), url?)?;
+    let missing = Missing {
+        what: "Entra gives tokens on behalf of a user only to an application that proves who it is",
+        help: "add the `credentials` of the application that callers' tokens are for, here or to `authorization_server.entra`",
+    };
+    let client = token_client::read(reader, secrets, base, &settings.client, proof, missing)?;
     Some(TokenSource::Delegated(Box::new(delegation::Config {
-        url,
-        client_id: Some(client_id?),
-        credentials: Some(credentials?),
+        url: client.url,
+        client_id: Some(client.id),
+        credentials: Some(client.credentials),
         grant: delegation::Grant::OnBehalfOf {
-            scopes: settings.scopes.clone(),
+            scopes: settings.what.scopes.clone(),
         },
     })))
 }
@@ -269,10 +249,11 @@ fn exchange(
     secrets: &Secrets<'_>,
     profile: Option<Profile<'_>>,
     base: &str,
-    settings: &mut TokenExchange,
+    settings: &mut Asking<TokenExchange>,
 ) -> Option<TokenSource> {
+    let Asking { what, client } = settings;
     let bearer = profile.map(|profile| profile.entra.bearer);
-    let subject_token_type = settings.subject_token_type.get_or_insert_with(|| {
+    let subject_token_type = what.subject_token_type.get_or_insert_with(|| {
         let kind = match bearer {
             Some(Bearer::IdToken) => "id_token",
             _ => "access_token",
@@ -280,9 +261,9 @@ fn exchange(
         format!("urn:ietf:params:oauth:token-type:{kind}")
     });
     let subject_token_type = subject_token_type.clone();
-    let credentials = match &settings.credentials {
+    let credentials = match &client.credentials {
         None => None,
-        Some(_) if settings.client_id.is_none() => {
+        Some(_) if client.client_id.is_none() => {
             let what = "expected the `client_id` of the credentials, found none";
             reader.problem(base, what);
             return None;
@@ -291,44 +272,18 @@ fn exchange(
             Some(secrets.credentials(reader, &format!("{base}.credentials"), source)?)
         }
     };
-    let url = called(reader, &format!("{base}.url"), settings.url.clone())?;
     Some(TokenSource::Delegated(Box::new(delegation::Config {
-        url,
-        client_id: settings.client_id.clone(),
+        url: token_client::url(reader, base, client)?,
+        client_id: client.client_id.clone(),
         credentials,
         grant: delegation::Grant::Exchange(delegation::Exchange {
             subject_token_type,
-            audience: settings.audience.clone(),
-            resource: settings.resource.clone(),
-            scopes: settings.scopes.clone(),
-            requested_token_type: settings.requested_token_type.clone(),
+            audience: what.audience.clone(),
+            resource: what.resource.clone(),
+            scopes: what.scopes.clone(),
+            requested_token_type: what.requested_token_type.clone(),
         }),
     })))
-}
-
-/// Names a setting that no profile completes.
-pub(super) fn needed(
-    reader: &mut Reader<'_>,
-    base: &str,
-    key: &str,
-    value: Option<&String>,
-) -> Option<String> {
-    if value.is_none_or(String::is_empty) {
-        reader.problem(base, format!("missing key `{key}`"));
-        return None;
-    }
-    value.cloned()
-}
-
-/// Checks a URL that the gateway calls.
-pub(super) fn called(reader: &mut Reader<'_>, at: &str, url: String) -> Option<String> {
-    match Target::parse(&url.replace("{tenantid}", "common")) {
-        Ok(_) => Some(url),
-        Err(why) => {
-            reader.problem(at, why.to_string());
-            None
-        }
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::{
     groups::GroupSettings,
     metadata::{Metadata, Protected, any_origin},
     plain::{Route, Setting, Step},
+    token_client::Asking,
 };
 use crate::origin::Origin;
 
@@ -64,7 +65,7 @@ pub struct Settings {
     pub authorize: Authorize,
     /// Whom to ask for groups that a token does not list.
     #[serde(default)]
-    pub groups: Option<GroupSettings>,
+    pub groups: Option<Asking<GroupSettings>>,
     /// Every scope that clients may ask for, beside those of `api`, and the default for those that
     /// ask for none.
     #[serde(default)]

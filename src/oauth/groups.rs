@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::credentials::CredentialSource;
+use super::token_client::Asked;
 
-/// Whom to ask for the groups that a token does not list, and as whom.
+/// Whether anybody is asked for the groups that a token does not list, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupSettings {
@@ -14,15 +14,10 @@ pub struct GroupSettings {
     /// The base of Microsoft Graph; the cloud's own when it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graph: Option<String>,
-    /// The token endpoint; `{tenantid}` in it stands for the user's tenant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// The application that asks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<String>,
-    /// How it proves that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<CredentialSource>,
+}
+
+impl Asked for GroupSettings {
+    const KEYS: &'static [&'static str] = &["overage", "graph", "url", "client_id", "credentials"];
 }
 
 /// What is done when a token has too many groups to list them.

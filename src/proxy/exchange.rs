@@ -56,12 +56,12 @@ pub(super) async fn run(
         Ok(response) => {
             let response = hint::explained(response, &exchange.errors, now);
             if (own || exchange.client.is_some()) && refuses_client(&response) {
-                refused_ourselves(&response)
+                refused_ourselves(exchange, &response, now)
             } else {
                 judge(response)
             }
         }
-        Err(error) => failed(&error),
+        Err(error) => failed(exchange, &error, now),
     };
     exchange.outcomes.with_label_values(&[outcome]).inc();
     result
@@ -99,23 +99,30 @@ fn refuses_client(response: &Response) -> bool {
 
 /// The gateway's own registration or credentials are wrong. Passed on, `invalid_client` would make
 /// every client throw its registration away and begin again, without end.
-fn refused_ourselves(response: &Response) -> (&'static str, Result<Response, Failure>) {
+fn refused_ourselves(
+    exchange: &Exchange,
+    response: &Response,
+    now: u64,
+) -> (&'static str, Result<Response, Failure>) {
+    const REASON: &str = "credentials_refused";
     let code = aadsts::in_body(response.body());
     let remedy = code
         .and_then(aadsts::find)
         .map_or("look at the app registration and its secret", |hint| {
             hint.remedy
         });
-    log::error!(aadsts = code, remedy;
-        "the authorization server refuses the gateway itself: nobody can sign in");
+    if let Some(left_out) = exchange.logged.due(REASON, now) {
+        log::error!(aadsts = code, remedy, left_out;
+            "the authorization server refuses the gateway itself: nobody can sign in");
+    }
     (
-        "credentials_refused",
+        REASON,
         Err(Failure::oauth(
             StatusCode::SERVICE_UNAVAILABLE,
             "server_error",
             "the gateway is not accepted by the authorization server: its operator must renew its \
              registration or credentials",
-            "credentials_refused",
+            REASON,
         )),
     )
 }
@@ -191,8 +198,11 @@ fn visible(response: Response) -> Response {
     reply
 }
 
-fn failed(error: &EgressError) -> (&'static str, Result<Response, Failure>) {
-    log::warn!(error:%; "the authorization server could not be asked for a token");
+fn failed(
+    exchange: &Exchange,
+    error: &EgressError,
+    now: u64,
+) -> (&'static str, Result<Response, Failure>) {
     let (status, outcome, reason, description) = match error {
         EgressError::Timeout { .. } => (
             StatusCode::GATEWAY_TIMEOUT,
@@ -213,6 +223,9 @@ fn failed(error: &EgressError) -> (&'static str, Result<Response, Failure>) {
             "the authorization server's answer was broken: try again in a moment",
         ),
     };
+    if let Some(left_out) = exchange.logged.due(outcome, now) {
+        log::warn!(error:%, left_out; "the authorization server could not be asked for a token");
+    }
     (
         outcome,
         Err(Failure::oauth(status, "server_error", description, reason)),

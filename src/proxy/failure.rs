@@ -20,6 +20,8 @@ pub(super) enum Failure {
         reply: Box<Response>,
         /// The metric's `reason`.
         reason: &'static str,
+        /// What went wrong inside the gateway, when the request is not to blame.
+        defect: Option<&'static str>,
     },
     /// The client left or broke its own request: there is nobody to tell.
     Gone(Box<Error>),
@@ -56,6 +58,7 @@ impl Failure {
         Self::Answered {
             reply: Box::new(json(status, Bytes::from(body.to_string()))),
             reason,
+            defect: None,
         }
     }
 
@@ -70,6 +73,7 @@ impl Failure {
         Self::Answered {
             reply: Box::new(json(status, jsonrpc::error_body(id, code, message))),
             reason,
+            defect: None,
         }
     }
 
@@ -126,13 +130,16 @@ impl Failure {
 
     /// A defect of the gateway, never of the request.
     pub(super) fn internal(what: &'static str) -> Self {
-        log::error!(what; "a request failed inside the gateway");
-        Self::oauth(
+        let mut failure = Self::oauth(
             StatusCode::INTERNAL_SERVER_ERROR,
             "server_error",
             "the gateway could not answer",
             "internal",
-        )
+        );
+        if let Self::Answered { defect, .. } = &mut failure {
+            *defect = Some(what);
+        }
+        failure
     }
 }
 

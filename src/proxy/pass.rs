@@ -154,13 +154,16 @@ async fn send(
                 ));
             }
             Err(LegError::Broken(error)) => {
-                log::warn!(upstream = proxy.pool.name(), backend = backend.address(), error:%; "a backend broke the connection before it answered");
+                const REASON: &str = "upstream_broken";
+                if let Some(left_out) = proxy.logged.due(REASON, call.later()) {
+                    log::warn!(upstream = proxy.pool.name(), backend = backend.address(), error:%, left_out; "a backend broke the connection before it answered");
+                }
                 return Err(failed(
                     proxy,
                     message.id(),
                     StatusCode::BAD_GATEWAY,
                     "the server behind the gateway broke the connection before it answered: it may or may not have acted on the request",
-                    "upstream_broken",
+                    REASON,
                 ));
             }
         }
@@ -221,7 +224,7 @@ async fn give_back(
         } else if let Some(demanded) = demanded(route, proxy, &head.headers) {
             demanded
         } else {
-            refused_token(proxy, &picked, id)
+            refused_token(proxy, &picked, id, call.later())
         });
     }
     if proxy.sessions {
@@ -306,28 +309,31 @@ fn demanded(route: &Route, proxy: &Proxy, headers: &HeaderMap) -> Option<Failure
 
 /// The upstream refuses a caller whose token the gateway has verified: their settings disagree, and
 /// no sign-in can mend that, so the client gets no challenge.
-fn refused_token(proxy: &Proxy, picked: &Picked, id: &str) -> Failure {
+fn refused_token(proxy: &Proxy, picked: &Picked, id: &str, now: u64) -> Failure {
+    const REASON: &str = "token_refused";
     let (upstream, backend) = (proxy.pool.name(), picked.backend().address());
-    match proxy.token {
-        UpstreamToken::Caller => log::error!(
-            upstream, backend;
-            "the workload refuses a token that the gateway has verified: compare its OIDC issuer and audience with `authorization_server`, or set `upstream_token: none`"
-        ),
-        UpstreamToken::None => log::error!(
-            upstream, backend;
-            "the workload asks for a token, and `upstream_token` is `none`: set it to `caller`, or run the workload without OIDC"
-        ),
-        UpstreamToken::Static { .. } | UpstreamToken::Delegated(_) => log::error!(
-            upstream, backend;
-            "the workload refuses what `upstream_token` gives it: compare what it asks for with that setting"
-        ),
+    if let Some(left_out) = proxy.logged.due(REASON, now) {
+        match proxy.token {
+            UpstreamToken::Caller => log::error!(
+                upstream, backend, left_out;
+                "the workload refuses a token that the gateway has verified: compare its OIDC issuer and audience with `authorization_server`, or set `upstream_token: none`"
+            ),
+            UpstreamToken::None => log::error!(
+                upstream, backend, left_out;
+                "the workload asks for a token, and `upstream_token` is `none`: set it to `caller`, or run the workload without OIDC"
+            ),
+            UpstreamToken::Static { .. } | UpstreamToken::Delegated(_) => log::error!(
+                upstream, backend, left_out;
+                "the workload refuses what `upstream_token` gives it: compare what it asks for with that setting"
+            ),
+        }
     }
     failed(
         proxy,
         id,
         StatusCode::BAD_GATEWAY,
         "the server behind the gateway is set up to refuse this sign-in: ask its operator, signing in again will not help",
-        "token_refused",
+        REASON,
     )
 }
 

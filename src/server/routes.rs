@@ -17,7 +17,7 @@ use crate::{
     relay::{self, Clients, Grants, Seals, SignIn},
     router::Router,
     snapshot::{self, OwnClient, Route, RouteMetrics, Snapshot, Step},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, seldom::Seldom},
     upstream::Pool,
 };
 
@@ -111,6 +111,7 @@ impl Parts<'_> {
                 response_limit: exchange.response_limit.0,
                 outcomes: self.metrics.token_exchanges.clone(),
                 errors: self.metrics.provider_errors.clone(),
+                logged: Seldom::default(),
             })),
             config::Step::ResolveClient(client) => {
                 Step::ResolveClient(Box::new(self.resolve_client(client)))
@@ -230,6 +231,7 @@ impl Parts<'_> {
             allow: proxy.allow.clone(),
             retries: self.metrics.upstream_retries.clone(),
             failures: self.metrics.upstream_failures.clone(),
+            logged: Seldom::default(),
         })
     }
 }

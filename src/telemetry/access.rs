@@ -12,10 +12,12 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
+
+use super::seldom::SILENCE;
 
 /// Lines that may wait for the writer.
 const QUEUE: usize = 16 * 1024;
@@ -134,6 +136,7 @@ impl Log {
 }
 
 fn write(queue: &Receiver<Vec<u8>>, mut destination: Box<dyn Write + Send>, lost: &AtomicU64) {
+    let mut told: Option<Instant> = None;
     while let Ok(line) = queue.recv() {
         thread::sleep(COLLECT);
         let mut batch = line;
@@ -150,11 +153,21 @@ fn write(queue: &Receiver<Vec<u8>>, mut destination: Box<dyn Write + Send>, lost
             log::error!(error:%; "the access log cannot be written");
             return;
         }
-        let lost = lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            log::warn!(lost; "access lines were lost: the destination is too slow");
+        // A count of its own, which says more than how many messages were left out.
+        if told.is_none_or(|at| at.elapsed() >= SILENCE) && report(lost) {
+            told = Some(Instant::now());
         }
     }
+    report(lost);
+}
+
+/// Says how many lines were lost since it was said last; false when none were.
+fn report(lost: &AtomicU64) -> bool {
+    let lost = lost.swap(0, Ordering::Relaxed);
+    if lost > 0 {
+        log::warn!(lost; "access lines were lost: the destination is too slow");
+    }
+    lost > 0
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub const CONNECTIONS_ACTIVE: Name = name(
 /// Backend health.
 pub const BACKEND_HEALTHY: Name = name(
     "gateway_backend_healthy",
-    "1 when the backend takes new requests, 0 when it is ejected.",
+    "1 when the backend takes new requests, 0 when it is ejected or was not checked yet.",
 );
 /// Backend picks.
 pub const BACKEND_PICKS: Name = name(

@@ -8,16 +8,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 
+use super::seldom::Seldom;
+
 /// The label of every error that is not explained.
 const OTHER: &str = "other";
-/// How long the log stays silent about an error that it has named, in seconds.
-const SILENCE: u64 = 60;
 
 /// The errors of one gateway; a clone is the same.
 #[derive(Clone, Debug)]
 pub struct ProviderErrors {
     total: IntCounterVec,
     seen: Arc<Mutex<BTreeMap<Option<u32>, Seen>>>,
+    logged: Arc<Seldom<Option<u32>>>,
 }
 
 /// How often an error was seen.
@@ -27,7 +28,6 @@ pub struct Seen {
     pub count: u64,
     /// When it was seen last, in seconds since the Unix epoch.
     pub last: u64,
-    logged: u64,
 }
 
 impl ProviderErrors {
@@ -36,15 +36,16 @@ impl ProviderErrors {
         Self {
             total,
             seen: Arc::default(),
+            logged: Arc::default(),
         }
     }
 
     /// Counts an error: its number when it is explained, `None` for any other.
     ///
-    /// Returns whether the log should name it: not more than once a minute. `now` is in seconds since
-    /// the Unix epoch.
+    /// Returns whether the log should name it, as [`Seldom::due`] does. `now` is in seconds since the
+    /// Unix epoch.
     #[must_use]
-    pub fn count(&self, code: Option<u32>, now: u64) -> bool {
+    pub fn count(&self, code: Option<u32>, now: u64) -> Option<u64> {
         match code {
             Some(code) => self.total.with_label_values(&[&*code.to_string()]).inc(),
             None => self.total.with_label_values(&[OTHER]).inc(),
@@ -53,16 +54,11 @@ impl ProviderErrors {
         let fresh = Seen {
             count: 0,
             last: now,
-            logged: now,
         };
         let entry = seen.entry(code).or_insert(fresh);
-        let log = entry.count == 0 || now.saturating_sub(entry.logged) >= SILENCE;
         entry.count += 1;
         entry.last = now;
-        if log {
-            entry.logged = now;
-        }
-        log
+        self.logged.due(code, now)
     }
 
     /// Returns what was seen since the start, the latest first; the number of those that are not
@@ -87,13 +83,11 @@ mod tests {
     #[test]
     fn an_error_is_logged_once_a_minute_and_counted_each_time() {
         let errors = Metrics::new().provider_errors;
-        let logged: Vec<bool> = [0, 1, 59, 60, 61, 121]
-            .map(|now| errors.count(Some(50011), 1_000 + now))
-            .to_vec();
-        assert_eq!(logged, [true, false, false, true, false, true]);
-        // Another one has a minute of its own, and a clock that jumps back is no reason to speak.
-        assert!(errors.count(None, 1_001));
-        assert!(!errors.count(None, 900));
+        let logged = [0, 1, 59, 60, 61, 121].map(|now| errors.count(Some(50011), 1_000 + now));
+        assert_eq!(logged, [Some(0), None, None, Some(2), None, Some(1)]);
+        // Another one has a minute of its own.
+        assert_eq!(errors.count(None, 1_001), Some(0));
+        assert_eq!(errors.count(None, 1_002), None);
         let seen = errors.seen();
         let counts: Vec<_> = seen
             .iter()

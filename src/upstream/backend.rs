@@ -40,7 +40,7 @@ pub struct Backend {
     born: Instant,
     record: Mutex<Record>,
     /// Wakes the checks of this backend.
-    pub(super) ejected: Notify,
+    pub(super) checks_due: Notify,
     healthy: IntGauge,
     picks: IntCounter,
     ejections: IntCounter,
@@ -61,10 +61,12 @@ pub(super) struct Thresholds {
 pub(super) enum Standing {
     /// Takes requests.
     Healthy = 0,
+    /// Not checked yet: takes requests when none is healthy.
+    Unchecked = 1,
     /// Ejected because connecting fails: the last resort.
-    Unreachable = 1,
+    Unreachable = 2,
     /// Ejected because it is not what it should be, or has no address: never picked.
-    Unfit = 2,
+    Unfit = 3,
 }
 
 /// What the checks have seen; only checks and failures touch it.
@@ -73,10 +75,12 @@ struct Record {
     failures: u32,
     successes: u32,
     reason: Option<Reason>,
+    /// Whether the log says that it is out.
+    logged: bool,
 }
 
 impl Backend {
-    /// Makes a backend that is believed healthy, unless its name has to be looked up first.
+    /// Makes a backend of which nothing is known yet.
     pub(super) fn new(
         upstream: &Arc<str>,
         address: Address,
@@ -85,21 +89,24 @@ impl Backend {
         metrics: &Metrics,
     ) -> Self {
         let labels = [&**upstream, address.as_str()];
-        let reason = address.name().map(|_| Reason::NotLookedUp);
+        let reason = match address.name() {
+            Some(_) => Reason::NotLookedUp,
+            None => Reason::NotChecked,
+        };
         let backend = Self {
             upstream: Arc::clone(upstream),
             weight,
             template: Arc::clone(template),
             peers: ArcSwap::default(),
-            standing: AtomicU8::new(Standing::of(reason) as u8),
+            standing: AtomicU8::new(Standing::of(Some(reason)) as u8),
             inflight: AtomicU32::new(0),
             failed_at: AtomicU64::new(0),
             born: Instant::now(),
             record: Mutex::new(Record {
-                reason,
+                reason: Some(reason),
                 ..Record::default()
             }),
-            ejected: Notify::new(),
+            checks_due: Notify::new(),
             healthy: metrics.backend_healthy.with_label_values(&labels),
             picks: metrics.backend_picks.with_label_values(&labels),
             ejections: metrics.backend_ejections.with_label_values(&labels),
@@ -108,7 +115,7 @@ impl Backend {
         if let Some(addresses) = backend.address.literal() {
             backend.publish(&addresses);
         }
-        backend.healthy.set(i64::from(reason.is_none()));
+        backend.healthy.set(0);
         backend
     }
 
@@ -130,7 +137,8 @@ impl Backend {
         self.inflight.load(Ordering::Relaxed)
     }
 
-    /// Returns whether it takes new requests. An ejected backend still serves its sessions.
+    /// Returns whether a check has found it well, and nothing ill since. An ejected backend still
+    /// serves its sessions.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.standing() == Standing::Healthy
@@ -175,7 +183,8 @@ impl Backend {
     pub(super) fn standing(&self) -> Standing {
         match self.standing.load(Ordering::Relaxed) {
             0 => Standing::Healthy,
-            1 => Standing::Unreachable,
+            1 => Standing::Unchecked,
+            2 => Standing::Unreachable,
             _ => Standing::Unfit,
         }
     }
@@ -189,7 +198,7 @@ impl Backend {
         &self.address
     }
 
-    /// Replaces the addresses; a name that had none becomes healthy.
+    /// Replaces the addresses; a name that had none is checked at once.
     ///
     /// The address in use stays first, and peers that stay are the same, so that a refresh of a
     /// name whose addresses rotate moves no traffic.
@@ -222,7 +231,10 @@ impl Backend {
             record.reason,
             Some(Reason::NotLookedUp | Reason::Unresolved)
         ) {
-            self.take_back(&mut record);
+            record.reason = Some(Reason::NotChecked);
+            self.standing
+                .store(Standing::Unchecked as u8, Ordering::Relaxed);
+            self.checks_due.notify_one();
         }
     }
 
@@ -254,7 +266,9 @@ impl Backend {
             return;
         }
         record.successes = record.successes.saturating_add(1);
-        if record.successes >= thresholds.healthy_after {
+        // What was never found ill has nothing to make up for.
+        let new = record.reason == Some(Reason::NotChecked);
+        if new || record.successes >= thresholds.healthy_after {
             self.take_back(&mut record);
         }
     }
@@ -266,7 +280,10 @@ impl Backend {
         let mut record = self.record.lock();
         record.successes = 0;
         record.failures = record.failures.saturating_add(1);
-        if record.reason.is_some() || record.failures >= unhealthy_after || reason.is_certain() {
+        let out = record
+            .reason
+            .is_some_and(|before| before != Reason::NotChecked);
+        if out || record.failures >= unhealthy_after || reason.is_certain() {
             self.eject(&mut record, reason);
         }
     }
@@ -277,10 +294,11 @@ impl Backend {
             .store(Standing::of(record.reason) as u8, Ordering::Relaxed);
         let text = || reason.describe(&self.upstream, self.address());
         match before {
-            None | Some(Reason::NotLookedUp) => {
+            None | Some(Reason::NotLookedUp | Reason::NotChecked) => {
                 self.healthy.set(0);
+                record.logged = true;
                 self.ejections.inc();
-                self.ejected.notify_one();
+                self.checks_due.notify_one();
                 warn!(upstream = &*self.upstream, backend = self.address(), reason = &*text();
                     "backend is ejected");
             }
@@ -297,12 +315,12 @@ impl Backend {
     }
 
     fn take_back(&self, record: &mut Record) {
-        let first = record.reason == Some(Reason::NotLookedUp);
+        let logged = record.logged;
         *record = Record::default();
         self.standing
             .store(Standing::Healthy as u8, Ordering::Relaxed);
         self.healthy.set(1);
-        if !first {
+        if logged {
             info!(upstream = &*self.upstream, backend = self.address();
                 "backend is healthy again");
         }
@@ -318,6 +336,7 @@ impl Standing {
     const fn of(reason: Option<Reason>) -> Self {
         match reason {
             None => Self::Healthy,
+            Some(Reason::NotChecked) => Self::Unchecked,
             Some(reason) if reason.is_connecting() => Self::Unreachable,
             Some(_) => Self::Unfit,
         }
@@ -378,7 +397,7 @@ mod tests {
     }
 
     /// Feeds checks (`+` well, `-` failed, `!` the management API) and compares the standing
-    /// after each (`h`ealthy, `u`nreachable, un`f`it).
+    /// after each (`n`ot checked, `h`ealthy, `u`nreachable, un`f`it).
     fn check(checks: &str, expect: &str) {
         let (_metrics, backend) = backend("127.0.0.1:1");
         let standings: String = checks
@@ -395,6 +414,7 @@ mod tests {
                 }
                 match backend.standing() {
                     Standing::Healthy => 'h',
+                    Standing::Unchecked => 'n',
                     Standing::Unreachable => 'u',
                     Standing::Unfit => 'f',
                 }
@@ -406,9 +426,17 @@ mod tests {
     #[test]
     fn failures_in_a_row_eject_and_successes_in_a_row_take_back() {
         check("+-+-+", "hhhhh");
-        check("--++", "huuh");
-        check("--+-++", "huuuuh");
-        check("--+++-", "huuhhh");
+        check("+--++", "hhuuh");
+        check("+--+-++", "hhuuuuh");
+        check("+--+++-", "hhuuhhh");
+    }
+
+    #[test]
+    fn a_backend_is_unchecked_until_one_success_or_failures_in_a_row() {
+        check("+", "h");
+        check("-+", "nh");
+        check("--++", "nuuh");
+        check("t", "u");
     }
 
     #[test]
@@ -420,7 +448,7 @@ mod tests {
     #[test]
     fn the_management_api_needs_no_second_look() {
         check("!++", "ffh");
-        check("--!-", "hufu");
+        check("--!-", "nufu");
     }
 
     #[test]
@@ -441,6 +469,7 @@ mod tests {
     #[test]
     fn ejections_are_counted_once_each() {
         let (metrics, backend) = backend("127.0.0.1:1");
+        backend.succeeded(Instant::now(), THRESHOLDS);
         let expect = |healthy: i64, ejections: u64| {
             let labels = ["github", "127.0.0.1:1"];
             let gauge = metrics.backend_healthy.with_label_values(&labels).get();
@@ -474,12 +503,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_healthy_once_it_has_an_address() {
+    fn a_name_is_checked_once_it_has_an_address() {
         let (_metrics, backend) = backend("github.test:1");
         assert_eq!(backend.standing(), Standing::Unfit);
         backend.unresolved();
         assert_eq!(backend.reason().unwrap(), "its name has no address");
         backend.publish(&addresses(&[1, 2]));
+        assert_eq!(backend.standing(), Standing::Unchecked);
+        backend.succeeded(Instant::now(), THRESHOLDS);
         assert!(backend.is_healthy());
         backend.unresolved();
         assert!(backend.is_healthy(), "what was known stays in use");

@@ -3,6 +3,12 @@
 //! INVARIANT: `HttpPeer::new` is only given socket addresses, since it looks names up by blocking
 //! and panics when there is none; and a TLS peer always has a name to verify, since Pingora takes
 //! an empty one as permission to verify nothing.
+//!
+//! For a peer with authorities of its own Pingora makes a TLS configuration with each connection: it
+//! parses them again, and no session is resumed. A connector for each `ca_file` would make it once, and
+//! is not worth its price. It takes authorities as a path only, reads the file a second time, and panics
+//! when that is gone or broken by then; and it pools by itself, so that the limit on idle connections
+//! would hold for each `ca_file` instead of for all. Connections are kept, so few requests pay.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},

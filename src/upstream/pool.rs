@@ -34,7 +34,7 @@ pub struct Pool {
 pub struct BackendStatus {
     /// `host:port` as configured.
     pub address: String,
-    /// Whether it takes new requests.
+    /// Whether a check has found it well, and nothing ill since.
     pub healthy: bool,
     /// Why not, as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +44,7 @@ pub struct BackendStatus {
 }
 
 impl Pool {
-    /// Builds the upstream `name`, with every backend that needs no lookup believed healthy.
+    /// Builds the upstream `name`, with every backend unchecked.
     ///
     /// # Errors
     /// Every mistake in `config`, each named by where it stands.
@@ -151,15 +151,19 @@ impl Pool {
     /// Picks the backend for a request that any of them can serve, but none of `excluding`, which
     /// were tried already.
     ///
-    /// When none is healthy, the one whose connections failed longest ago gets another try: it may
-    /// be back before the next check says so. A backend that answered a check wrongly never does.
+    /// When none is healthy, those that were not checked yet are asked, so that a gateway that has just
+    /// started refuses nobody. When there are none, either, the one whose connections failed longest
+    /// ago gets another try: it may be back before the next check says so. A backend that answered a
+    /// check wrongly never does.
     #[must_use]
     pub fn pick(&self, excluding: &[Arc<Backend>]) -> Option<Picked> {
         let open = |backend: &Arc<Backend>, standing| {
             backend.standing() == standing && !excluding.iter().any(|b| Arc::ptr_eq(b, backend))
         };
-        let healthy = |backend: &Arc<Backend>| open(backend, Standing::Healthy);
-        let Some(first) = self.draw(healthy) else {
+        let drawn = |standing| Some((self.draw(|one| open(one, standing))?, standing));
+        let Some((first, standing)) =
+            drawn(Standing::Healthy).or_else(|| drawn(Standing::Unchecked))
+        else {
             return self
                 .backends
                 .iter()
@@ -167,7 +171,7 @@ impl Pool {
                 .min_by_key(|backend| backend.failed_at())
                 .map(Backend::enter);
         };
-        let second = self.draw(|backend| healthy(backend) && !Arc::ptr_eq(backend, first));
+        let second = self.draw(|one| open(one, standing) && !Arc::ptr_eq(one, first));
         let least = match second {
             Some(second) if load(second, first) < load(first, second) => second,
             _ => first,
@@ -189,7 +193,9 @@ impl Pool {
     /// Returns whether a request could be sent somewhere.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.backends.iter().any(|backend| backend.is_healthy())
+        let takes =
+            |one: &Arc<Backend>| matches!(one.standing(), Standing::Healthy | Standing::Unchecked);
+        self.backends.iter().any(takes)
     }
 
     /// Returns what the status page shows.
@@ -322,7 +328,7 @@ fn help(error: &AddressError, problem: Problem) -> Problem {
 mod tests {
     use std::{collections::HashMap, time::Instant};
 
-    use super::*;
+    use super::{super::backend::Thresholds, *};
 
     fn pool(backends: &str) -> Arc<Pool> {
         let config = serde_yaml::from_str(&format!("backends: {backends}")).unwrap();
@@ -343,6 +349,17 @@ mod tests {
         assert_eq!(found, expect, "{yaml}");
         let checked = config.check().err().map_or(0, |problems| problems.len());
         assert_eq!(checked, expect.len(), "{yaml}");
+    }
+
+    /// Finds every backend well, as checks do right after the start.
+    fn checked(pool: &Pool) {
+        let thresholds = Thresholds {
+            unhealthy_after: 2,
+            healthy_after: 1,
+        };
+        for backend in pool.backends() {
+            backend.succeeded(Instant::now(), thresholds);
+        }
     }
 
     fn unhealthy(pool: &Pool, address: &str) {
@@ -480,6 +497,26 @@ mod tests {
     }
 
     #[test]
+    fn who_was_not_checked_is_asked_when_nobody_is_healthy() {
+        let pool = pool("['127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3']");
+        unhealthy(&pool, "127.0.0.1:1");
+        assert!(pool.is_ready());
+        let mut asked: Vec<String> = spread(&pool, 100).into_keys().collect();
+        asked.sort();
+        assert_eq!(asked, ["127.0.0.1:2", "127.0.0.1:3"]);
+        let well = pool.find("127.0.0.1:3").unwrap();
+        let once = Thresholds {
+            unhealthy_after: 1,
+            healthy_after: 1,
+        };
+        well.succeeded(Instant::now(), once);
+        assert_eq!(spread(&pool, 100)["127.0.0.1:3"], 100);
+        let tried = [Arc::clone(well)];
+        let next = pool.pick(&tried).unwrap();
+        assert_eq!(next.backend().address(), "127.0.0.1:2");
+    }
+
+    #[test]
     fn the_last_resort_is_who_failed_longest_ago() {
         let pool = pool("['127.0.0.1:1', '127.0.0.1:2']");
         assert!(pool.is_ready());
@@ -510,6 +547,11 @@ mod tests {
     #[test]
     fn the_status_says_why() {
         let pool = pool("['127.0.0.1:1', '127.0.0.1:2']");
+        let unchecked =
+            r#""healthy":false,"reason":"unchecked: no health check has succeeded yet""#;
+        let status = serde_json::to_string(&pool.status()).unwrap();
+        assert_eq!(status.matches(unchecked).count(), 2, "{status}");
+        checked(&pool);
         unhealthy(&pool, "127.0.0.1:1");
         let picked = pool.pick(&[]).unwrap();
         let status = serde_json::to_string(&pool.status()).unwrap();
@@ -530,6 +572,7 @@ mod tests {
     #[test]
     fn a_reload_keeps_the_health_and_load_of_backends_that_stay() {
         let pool = pool("['127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3']");
+        checked(&pool);
         unhealthy(&pool, "127.0.0.1:1");
         let busy = pool.find("127.0.0.1:2").unwrap().enter();
         let yaml =
@@ -541,7 +584,8 @@ mod tests {
             .iter()
             .map(|b| (b.healthy, b.inflight))
             .collect();
-        assert_eq!(status, [(false, 0), (true, 1), (true, 0), (true, 0)]);
+        // The last two are new: another weight, another address.
+        assert_eq!(status, [(false, 0), (true, 1), (false, 0), (false, 0)]);
         assert_eq!(new.find("127.0.0.1:3").unwrap().weight(), 2);
         drop(busy);
         assert_eq!(new.find("127.0.0.1:2").unwrap().inflight(), 0);
@@ -567,6 +611,8 @@ mod tests {
         };
         let old = build("['127.0.0.1:1', '127.0.0.1:2']");
         let new = build("['127.0.0.1:2', '127.0.0.1:3']");
+        checked(&old);
+        checked(&new);
         old.retire(Some(&new), &metrics);
         let text = metrics.render().unwrap();
         let healthy = |port| {

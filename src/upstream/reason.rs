@@ -7,6 +7,8 @@ use std::borrow::Cow;
 pub(super) enum Reason {
     /// Its name was not looked up yet; only right after the start.
     NotLookedUp,
+    /// No health check has succeeded yet, nor have enough failed; only right after the start.
+    NotChecked,
     /// Its name has no address.
     Unresolved,
     /// Nothing listens there.
@@ -56,6 +58,7 @@ impl Reason {
     pub(super) fn describe(self, upstream: &str, backend: &str) -> Cow<'static, str> {
         match self {
             Self::NotLookedUp => "its name is being looked up".into(),
+            Self::NotChecked => "unchecked: no health check has succeeded yet".into(),
             Self::Unresolved => "its name has no address".into(),
             Self::Refused => "the connection is refused: nothing listens there".into(),
             Self::Unreachable => "no connection can be made".into(),

@@ -35,7 +35,7 @@ impl Pool {
     /// Checks the backends and looks their names up until `shutdown` turns true or its sender is
     /// gone.
     ///
-    /// A pool that nobody runs stays as it was built: literal addresses healthy, names unknown.
+    /// A pool that nobody runs stays as it was built: literal addresses unchecked, names unknown.
     pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let config = self.config();
         let check = Arc::new(Check::new(config));
@@ -91,8 +91,9 @@ impl Watcher {
                 self.check_once(&peers).await;
             }
             let pause = Instant::now() + self.pause();
-            // Whoever ejects the backend wants to know soon whether that was right.
-            let _ = timeout_at(pause, self.backend.ejected.notified()).await;
+            // Whoever ejects the backend wants to know soon whether that was right, and so does who
+            // waits for a name that has its first address.
+            let _ = timeout_at(pause, self.backend.checks_due.notified()).await;
             sleep(PAUSE.min(self.interval)).await;
         }
     }
@@ -167,6 +168,7 @@ mod tests {
     use super::{
         super::{
             address::Address,
+            backend::Standing,
             fake::{Fake, HEALTHY, json, until},
             peer::Template,
         },
@@ -218,7 +220,10 @@ mod tests {
             one.requests() > 1 && two.requests() > 1
         })
         .await;
-        assert!(running.healthy(&one.text()) && running.healthy(&two.text()));
+        until("both are well", || {
+            running.healthy(&one.text()) && running.healthy(&two.text())
+        })
+        .await;
 
         one.answer(json(200, r#"{"status":"degraded"}"#));
         until("it is ejected", || !running.healthy(&one.text())).await;
@@ -254,9 +259,11 @@ mod tests {
     async fn the_management_api_is_named_and_gets_no_request() {
         let api = Fake::start("HTTP/1.1 204 No Content\r\nX-Toolhive-Nonce: 1\r\n\r\n".to_owned());
         let running = start(&[&api]);
-        until("it is ejected", || !running.healthy(&api.text())).await;
-        let reason = running.reason(&api.text()).unwrap();
-        assert!(reason.contains("is ToolHive's management API"), "{reason}");
+        let named = |reason: String| reason.contains("is ToolHive's management API");
+        until("it is named", || {
+            running.reason(&api.text()).is_some_and(named)
+        })
+        .await;
         assert!(running.pool.pick(&[]).is_none());
     }
 
@@ -310,6 +317,8 @@ mod tests {
             random: Random::new(1),
             check: Arc::new(Check::new(&config)),
         };
+        let now = std::time::Instant::now();
+        watcher.backend.succeeded(now, watcher.thresholds);
         let pauses: Vec<f64> = (0..1000)
             .map(|_| (watcher.pause() + PAUSE).as_secs_f64())
             .collect();
@@ -369,13 +378,13 @@ mod tests {
     async fn names_are_looked_up_until_they_have_an_address() {
         let failed = || Err(io::Error::other("no such host"));
         let backend = lookups(vec![failed(), Ok(at(&[])), Ok(at(&[1, 2]))], &[1, 2]).await;
-        assert!(backend.is_healthy());
+        assert_eq!(backend.standing(), Standing::Unchecked);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_moves_is_followed_and_a_failed_lookup_changes_nothing() {
         let failed = Err(io::Error::other("server failure"));
         let backend = lookups(vec![Ok(at(&[1])), Ok(at(&[2])), failed], &[2]).await;
-        assert!(backend.is_healthy());
+        assert_eq!(backend.standing(), Standing::Unchecked);
     }
 }

@@ -323,11 +323,11 @@ impl Builder {
         self
     }
 
-    /// Starts everything, and waits until the gateway has keys.
+    /// Starts everything, and waits until the gateway has keys and has checked the workloads.
     pub(crate) async fn start(self) -> World {
         log::capture();
         let entra = self.entra.start().await.unwrap();
-        let mut workloads = vec![];
+        let (mut workloads, mut well) = (vec![], vec![]);
         let (mut upstreams, mut routes) = (String::new(), String::new());
         for upstream in &self.upstreams {
             let quoted = |address: &SocketAddr| format!("\"{address}\"");
@@ -348,6 +348,7 @@ impl Builder {
                 }
                 let workload = (self.shape)(workload).start().await.unwrap();
                 backends.push(quoted(&workload.address()));
+                well.push((upstream.name.clone(), workload.address()));
                 workloads.push(workload);
             }
             let (name, backends) = (&upstream.name, backends.join(", "));
@@ -407,6 +408,10 @@ impl Builder {
         let gateway = plan.start(socket.try_clone().unwrap());
         if !self.entra_down {
             gateway.has_keys().await;
+        }
+        // Which of several backends is asked must not depend on whose check comes first.
+        for (upstream, backend) in well {
+            gateway.finds_well(&upstream, backend).await;
         }
         World {
             gateway,

@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 
 use super::finding::Finding;
 use crate::{
-    config::{Gateway, Step, UpstreamToken},
+    config::{Gateway, Identity, Step, UpstreamToken},
     upstream::{Config, Probe},
 };
 
@@ -49,7 +49,7 @@ pub(super) async fn look(gateway: &Gateway, upstream: &str, config: &Config) -> 
             return vec![Finding::skipped(WORKLOADS, first.unwrap_or_default())];
         }
     };
-    let issuer = gateway.identity.as_ref().map(|identity| &*identity.issuer);
+    let identity = gateway.identity.as_ref();
     let served = served(gateway, upstream);
     let mut found = vec![];
     for backend in probe.backends() {
@@ -68,7 +68,7 @@ pub(super) async fn look(gateway: &Gateway, upstream: &str, config: &Config) -> 
         found.push(match asked {
             Ok(answer) => {
                 let place = format!("`{upstream}` at `{backend}`");
-                judge(&place, *gets, issuer, answer.status, &answer.headers)
+                judge(&place, *gets, identity, answer.status, &answer.headers)
             }
             Err(why) => unwell(upstream, &backend, &why),
         });
@@ -99,7 +99,7 @@ fn unwell(upstream: &str, backend: &str, why: &str) -> Finding {
 fn judge(
     place: &str,
     gets: Gets,
-    issuer: Option<&str>,
+    identity: Option<&Identity>,
     status: u16,
     headers: &HeaderMap,
 ) -> Finding {
@@ -113,13 +113,16 @@ fn judge(
             WORKLOADS,
             format!("{place} answers {status} without the token that the gateway gets for it"),
         ),
-        (Gets::Callers, 401) => match (realm, issuer) {
+        (Gets::Callers, 401) => match (realm, identity) {
             // An issuer that stands for several tenants is none that a workload could name.
-            (Some(realm), Some(issuer)) if realm != issuer && !issuer.contains('{') => {
+            (Some(realm), Some(identity))
+                if realm != identity.issuer && !identity.issuer.contains('{') =>
+            {
+                let issuer = &identity.issuer;
                 Finding::wrong(
                     WORKLOADS,
                     format!("{place} trusts tokens of `{realm}`, callers have those of `{issuer}`"),
-                    format!("start it with `thv run --oidc-issuer {issuer} …`"),
+                    format!("start it with `{}`", identity.workload_command()),
                 )
             }
             _ => Finding::ok(WORKLOADS, format!("{place} is well and asks for a token")),
@@ -129,7 +132,13 @@ fn judge(
             format!(
                 "{place} answers {status} to a caller without a token: whoever reaches it may use it"
             ),
-            "start it with `thv run --oidc-issuer … --oidc-audience …`; or set `upstream_token: none` when only the gateway can reach it",
+            format!(
+                "start it with `{}`; or set `upstream_token: none` when only the gateway can reach it",
+                identity.map_or_else(
+                    || "thv run --oidc-issuer …".to_owned(),
+                    Identity::workload_command
+                )
+            ),
         ),
         (Gets::Nothing, 401) => Finding::wrong(
             WORKLOADS,
@@ -158,7 +167,10 @@ mod tests {
         if !challenge.is_empty() {
             headers.insert(header::WWW_AUTHENTICATE, challenge.parse().unwrap());
         }
-        let found = judge("`x`", gets, Some("https://i.test"), status, &headers);
+        let identity = serde_yaml::from_str(
+            "{ issuer: 'https://i.test', audiences: [a], jwks_uri: 'https://i.test/keys', scopes: [] }",
+        );
+        let found = judge("`x`", gets, Some(&identity.unwrap()), status, &headers);
         assert!(found.what.contains(expect), "{found:?}");
     }
 

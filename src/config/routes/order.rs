@@ -5,8 +5,13 @@ use mcp_gateway_filters::Catalog;
 use crate::config::{problems::Located, reader::Reader, steps::Named, tree::Node};
 
 /// Says which steps are never reached, and whether none ever answers.
-pub(super) fn check(reader: &mut Reader<'_>, items: &[Node], list: &Node, section: &str) {
-    let builtin = Catalog::builtin();
+pub(super) fn check(
+    reader: &mut Reader<'_>,
+    catalog: &Catalog,
+    items: &[Node],
+    list: &Node,
+    section: &str,
+) {
     let steps: Vec<Option<Named<'_>>> = items.iter().map(Named::of).collect();
     let named = || {
         steps
@@ -14,7 +19,7 @@ pub(super) fn check(reader: &mut Reader<'_>, items: &[Node], list: &Node, sectio
             .enumerate()
             .filter_map(|(i, step)| Some((i, (*step)?)))
     };
-    if let Some((index, end)) = named().find(|(_, step)| step.answers())
+    if let Some((index, end)) = named().find(|(_, step)| step.answers(catalog) == Some(true))
         && let Some(after) = items.get(index + 1)
     {
         let path = format!("{section}[{}]", index + 1);
@@ -24,9 +29,12 @@ pub(super) fn check(reader: &mut Reader<'_>, items: &[Node], list: &Node, sectio
         );
         reader.push(Located::at(after.at, path, what));
     }
-    // Steps that are unknown are a problem of their own; those of an embedding program may answer.
-    let known = |step: &Named<'_>| step.passes_on(&builtin);
-    if steps.iter().all(|step| step.as_ref().is_some_and(known)) {
+    // Steps that are unknown are a problem of their own.
+    let passes_on = |step: &Option<Named<'_>>| {
+        step.as_ref()
+            .is_some_and(|step| step.answers(catalog) == Some(false))
+    };
+    if steps.iter().all(passes_on) {
         let what = if items.is_empty() {
             "expected at least one step, found none"
         } else {
@@ -64,5 +72,56 @@ pub(super) fn check(reader: &mut Reader<'_>, items: &[Node], list: &Node, sectio
     if let (Some((index, _)), None) = (proxy, first) {
         let what = "everyone reaches this upstream: no `authenticate` stands before `proxy`";
         reader.note(&format!("{section}[{index}]"), what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_gateway_filters::{Catalog, Filter, FilterConfig, Problem};
+    use schemars::JsonSchema;
+    use serde::Deserialize;
+
+    use crate::config;
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    struct Own<const ANSWERS: bool> {}
+
+    impl<const ANSWERS: bool> FilterConfig for Own<ANSWERS> {
+        const NAME: &'static str = if ANSWERS { "greet" } else { "nod" };
+        const SUMMARY: &'static str = "is the embedding program's own";
+        const SOURCE: &'static str = "";
+        const ANSWERS: bool = ANSWERS;
+
+        fn build(self) -> Result<Box<dyn Filter>, Vec<Problem>> {
+            Ok(Box::new(self))
+        }
+    }
+
+    impl<const ANSWERS: bool> Filter for Own<ANSWERS> {}
+
+    fn check(steps: &str, expect: &[&str]) {
+        let mut catalog = Catalog::builtin();
+        catalog.register::<Own<true>>();
+        catalog.register::<Own<false>>();
+        let text = format!(
+            "public_url: http://localhost
+listeners: [{{ address: 127.0.0.1:0 }}]
+routes: [{{ path: /x, filters: [{steps}] }}]
+"
+        );
+        let found = match config::parse("gateway.yaml", &text, &|_| None, &catalog) {
+            Ok(_) => vec![],
+            Err(problems) => problems.list().iter().map(|one| one.what.clone()).collect(),
+        };
+        assert_eq!(found, expect, "{steps}");
+    }
+
+    #[test]
+    fn a_route_ends_with_what_says_that_it_answers() {
+        check("{ nod: {} }, { greet: {} }", &[]);
+        check("{ nod: {} }", &["no step of this route ever answers"]);
+        let beyond = "this step is never reached: `greet` answers every request";
+        check("{ greet: {} }, { nod: {} }", &[beyond]);
+        check("{ nod: {} }, { gret: {} }", &["unknown step `gret`"]);
     }
 }

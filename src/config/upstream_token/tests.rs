@@ -123,7 +123,7 @@ fn on_behalf_of_is_completed_by_the_profile() {
     let UpstreamToken::OnBehalfOf(settings) = written else {
         panic!("{written:?}");
     };
-    assert_eq!(settings.url, Some(url));
+    assert_eq!(settings.client.url, Some(url));
 }
 
 #[test]
@@ -239,5 +239,63 @@ fn what_does_not_go_together_is_said_where_it_stands() {
     assert!(
         problems.contains("credentials.key: there is no private key"),
         "{problems}"
+    );
+}
+
+#[test]
+fn every_key_of_a_token_endpoint_is_known_wherever_it_stands() {
+    let client = format!("url: 'https://sts.test/t', client_id: c, credentials: {SECRET}");
+    token(ACCESS, &obo(&format!(", {client}")));
+    let exchange =
+        "audience: a, resource: r, scopes: [s], subject_token_type: t, requested_token_type: q";
+    token("", &format!("{{ exchange: {{ {exchange}, {client} }} }}"));
+    let groups = "overage: graph, graph: 'https://graph.test'";
+    token(&format!("groups: {{ {groups}, {client} }}"), "none");
+}
+
+#[test]
+fn a_mistake_at_a_token_endpoint_is_named_where_it_stands() {
+    let at = |entra: &str, token: &str, path: &str, what: &str, help: &str| {
+        check(entra, token, path, what);
+        let problems = read(entra, token).map(drop).unwrap_err();
+        let found = problems.list()[0].help.clone().unwrap_or_default();
+        assert!(found.contains(help), "{problems}");
+    };
+    let places = [
+        ("on_behalf_of", "{ on_behalf_of: { scopes: [x], "),
+        ("exchange", "{ exchange: { url: 'https://sts.test/t', "),
+    ];
+    for (name, open) in places {
+        let (base, token) = (format!("{TOKEN}.{name}"), |rest| {
+            format!("{open}{rest} }} }}")
+        });
+        let typo = "unknown key `client_ids`";
+        at(
+            ACCESS,
+            &token("client_ids: c"),
+            &base,
+            typo,
+            "did you mean `client_id`",
+        );
+        let id = format!("{base}.client_id");
+        at(ACCESS, &token("client_id: []"), &id, "expected a text", "");
+    }
+    let base = "authorization_server.entra.groups";
+    at(
+        "groups: { urls: u }",
+        "none",
+        base,
+        "unknown key `urls`",
+        "did you mean `url`",
+    );
+    let (id, list) = (format!("{base}.client_id"), "groups: { client_id: [] }");
+    at(list, "none", &id, "expected a text", "");
+    let nothing = "{ exchange: { audience: a } }";
+    at(
+        "",
+        nothing,
+        &format!("{TOKEN}.exchange"),
+        "missing key `url`",
+        "",
     );
 }

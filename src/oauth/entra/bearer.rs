@@ -12,7 +12,10 @@ use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 use super::{Guid, Settings};
-use crate::oauth::plain::{Setting, Step};
+use crate::{
+    oauth::plain::{Setting, Step},
+    origin::Origin,
+};
 
 /// What belongs to no API, and may be asked for beside one.
 const OIDC: [&str; 4] = ["openid", "profile", "email", "offline_access"];
@@ -333,9 +336,10 @@ impl Settings {
         .with("api", self.api_in_use().map(|api| self.api_setting(api)))
     }
 
-    /// Says what does not go together, each at its setting.
+    /// Says what does not go together, each at its setting; `public` is where clients reach the
+    /// gateway, when that could be read.
     #[must_use]
-    pub fn bearer_problems(&self) -> Vec<Problem> {
+    pub fn bearer_problems(&self, public: Option<&Origin>) -> Vec<Problem> {
         let mut problems = vec![];
         if self.bearer == Bearer::IdToken {
             if !self
@@ -347,12 +351,12 @@ impl Settings {
                 problems.push(Problem::new("scopes", what));
             }
         } else if let Some(api) = &self.api {
-            self.check_api(api, &mut problems);
+            self.check_api(api, public, &mut problems);
         } else {
             let what = format!("bearer `{}` needs an `api`", self.bearer.as_str());
             problems.push(Problem::new("bearer", what).help(format!(
                 "register the API at Entra, then name it: {}",
-                self.registration(None)
+                self.registration(None, public)
             )));
         }
         for (index, scope) in self.scopes.iter().flatten().enumerate() {
@@ -381,7 +385,7 @@ impl Settings {
         problems
     }
 
-    fn check_api(&self, api: &Api, problems: &mut Vec<Problem>) {
+    fn check_api(&self, api: &Api, public: Option<&Origin>, problems: &mut Vec<Problem>) {
         if api.scopes.is_empty() {
             let what = "expected at least one scope, found none";
             problems.push(Problem::new("api.scopes", what));
@@ -399,8 +403,10 @@ impl Settings {
         }
         if self.bearer == Bearer::Native && api.identifier_uri.is_none() {
             let what = "bearer `native` needs the App ID URI that `resource` has to name";
-            problems
-                .push(Problem::new("api", what).help("name it as `identifier_uri: https://…/mcp`"));
+            problems.push(
+                Problem::new("api", what)
+                    .help(format!("name it as `identifier_uri: {}`", resource(public))),
+            );
         }
     }
 
@@ -429,7 +435,7 @@ impl Settings {
                     "",
                     format!(
                         "clients get access tokens of the API: {}",
-                        self.registration(Some(api))
+                        self.registration(Some(api), None)
                     ),
                 ));
                 if self.is_one(api) {
@@ -443,13 +449,13 @@ impl Settings {
     }
 
     /// Says step by step what has to be registered for access tokens.
-    fn registration(&self, api: Option<&Api>) -> String {
+    fn registration(&self, api: Option<&Api>, public: Option<&Origin>) -> String {
         let application = api.map_or("…", |api| self.application(api));
         let uri = api
             .and_then(|api| api.identifier_uri.as_ref())
             .map(|IdentifierUri(uri)| uri.clone());
         let uri = uri.unwrap_or_else(|| match self.bearer {
-            Bearer::Native => "https://HOST/mcp".to_owned(),
+            Bearer::Native => resource(public),
             _ => format!("api://{application}"),
         });
         let scopes = api.map_or_else(|| "tools.execute".to_owned(), |api| api.scopes.join(", "));
@@ -461,6 +467,11 @@ impl Settings {
              4. registration `{client}`: API permissions to these scopes, admin consent"
         )
     }
+}
+
+/// Returns what clients call the server: the URL of the usual route.
+fn resource(public: Option<&Origin>) -> String {
+    public.map_or_else(|| "https://…/mcp".to_owned(), |public| public.join("/mcp"))
 }
 
 #[cfg(test)]

@@ -15,17 +15,17 @@ use crate::{
 )]
 pub fn noticed(errors: &ProviderErrors, code: u32, now: u64) -> Option<&'static Hint> {
     let hint = aadsts::find(code);
-    if errors.count(hint.map(|hint| hint.code), now) {
+    if let Some(left_out) = errors.count(hint.map(|hint| hint.code), now) {
         match hint {
             Some(Hint {
                 means, who, remedy, ..
             }) if who.must_act() => {
-                log::warn!(aadsts = code, means, remedy, who:%; "Entra refused a request");
+                log::warn!(aadsts = code, means, remedy, who:%, left_out; "Entra refused a request");
             }
             Some(Hint { means, who, .. }) => {
-                log::info!(aadsts = code, means, who:%; "Entra refused a request");
+                log::info!(aadsts = code, means, who:%, left_out; "Entra refused a request");
             }
-            None => log::info!(aadsts = code; "Entra refused a request"),
+            None => log::info!(aadsts = code, left_out; "Entra refused a request"),
         }
     }
     hint

@@ -171,6 +171,13 @@ impl Gateway {
         .await;
     }
 
+    /// Waits until a check has found a backend well.
+    pub(crate) async fn finds_well(&self, upstream: &str, backend: SocketAddr) {
+        let labels = format!("{{backend=\"{backend}\",upstream=\"{upstream}\"}}");
+        let healthy = format!("gateway_backend_healthy{labels}");
+        until("the backend is checked", || self.metric(&healthy) > 0.0).await;
+    }
+
     /// The value of one sample, `name{label="value"}` with its labels in the order of their names;
     /// 0 when there is none.
     pub(crate) fn metric(&self, sample: &str) -> f64 {

@@ -23,7 +23,7 @@ fn written(steps: &[Step], name: &str) -> String {
 }
 
 fn check_problem(more: &str, at: &str, expect: &str) {
-    let problems = settings(more).bearer_problems();
+    let problems = settings(more).bearer_problems(None);
     let found = problems
         .iter()
         .any(|one| one.at == at && one.what.contains(expect));
