@@ -128,7 +128,7 @@ impl Filter for CheckAuthorize {
         answer.push_str(&pairs::encode("error_description", description));
         if let Some(state) = params.find("state") {
             answer.push_str("&state=");
-            answer.push_str(state.raw);
+            answer.push_str(std::str::from_utf8(state.raw).unwrap_or_default());
         }
         if let Some(issuer) = &self.issuer {
             answer.push('&');
@@ -235,7 +235,7 @@ struct Param<'a> {
     /// Whether the name was written in the right case.
     exact: bool,
     value: Cow<'a, str>,
-    raw: &'a str,
+    raw: &'a [u8],
 }
 
 /// Why a query has no single reading.
@@ -248,7 +248,7 @@ enum Unreadable {
 
 impl<'a> Params<'a> {
     fn read(query: &'a str) -> Result<Self, Unreadable> {
-        let mut params: Vec<Param<'a>> = Vec::new();
+        let mut params: Vec<Param<'a>> = Vec::with_capacity(PROTOCOL.len());
         for (index, pair) in pairs(query.as_bytes()).enumerate() {
             if index >= MAX_PAIRS {
                 return Err(Unreadable::TooMany);
@@ -269,7 +269,7 @@ impl<'a> Params<'a> {
                 name: known,
                 exact: name == *known,
                 value,
-                raw: std::str::from_utf8(pair.value).unwrap_or_default(),
+                raw: pair.value,
             });
         }
         Ok(Self(params))

@@ -10,7 +10,8 @@
 use std::borrow::Cow;
 
 use http::{Uri, uri::PathAndQuery};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use memchr::{memchr, memchr_iter, memchr3, memchr3_iter};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::Refusal;
 
@@ -34,22 +35,18 @@ pub struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     fn new(raw: &'a [u8]) -> Self {
-        let mut halves = raw.splitn(2, |byte| *byte == b'=');
+        let (name, value) = cut(raw, b'=');
         Self {
             raw,
-            name: halves.next().unwrap_or_default(),
-            value: halves.next().unwrap_or_default(),
+            name,
+            value: value.unwrap_or_default(),
         }
     }
 
     /// Says whether the decoded name is `name`.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
-        if is_plain(self.name) {
-            self.name == name.as_bytes()
-        } else {
-            *decode(self.name) == *name.as_bytes()
-        }
+        decoding(self.name).eq(name.bytes())
     }
 
     /// Returns the decoded value.
@@ -84,7 +81,20 @@ pub enum Fault {
 
 /// Cuts a query or a form into its segments, empty ones included.
 pub fn pairs(raw: &[u8]) -> impl Iterator<Item = Pair<'_>> {
-    raw.split(|byte| *byte == b'&').map(Pair::new)
+    let mut rest = Some(raw);
+    std::iter::from_fn(move || {
+        let (segment, behind) = cut(rest?, b'&');
+        rest = behind;
+        Some(Pair::new(segment))
+    })
+}
+
+/// Cuts at the first `separator`, which is on neither side; without one there is nothing behind.
+fn cut(raw: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    match memchr(separator, raw) {
+        Some(at) => (raw.get(..at).unwrap_or(raw), raw.get(at + 1..)),
+        None => (raw, None),
+    }
 }
 
 /// Cuts a value into its words, each as sent and decoded. A space separates them, in every spelling;
@@ -93,7 +103,7 @@ pub(crate) fn words(value: &[u8]) -> impl Iterator<Item = (&[u8], Cow<'_, [u8]>)
     let mut rest = Some(value);
     std::iter::from_fn(move || {
         let whole = rest?;
-        let space = (0..whole.len()).find_map(|at| {
+        let space = memchr3_iter(b'+', b' ', b'%', whole).find_map(|at| {
             let length = match whole.get(at..)? {
                 [b'+' | b' ', ..] => 1,
                 [b'%', b'2', b'0', ..] => 3,
@@ -201,42 +211,67 @@ fn not_a_target() -> Refusal {
     )
 }
 
+/// Says whether nothing is to be decoded and nothing to be refused: all is ASCII without control
+/// characters, `%` and `+`.
 fn is_plain(raw: &[u8]) -> bool {
-    !raw.iter().any(|byte| matches!(byte, b'%' | b'+'))
+    // Looks at every byte, and so at sixteen at once.
+    !raw.iter().fold(false, |other, byte| {
+        other | (byte.cast_signed() < b' '.cast_signed()) | matches!(byte, b'%' | b'+')
+    })
+}
+
+/// Decodes byte by byte. What is no escape stands for itself.
+fn decoding(raw: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = raw.iter();
+    std::iter::from_fn(move || {
+        let byte = *rest.next()?;
+        Some(match byte {
+            b'+' => b' ',
+            b'%' => match escaped(rest.as_slice()) {
+                Some(escaped) => {
+                    rest.nth(1);
+                    escaped
+                }
+                None => byte,
+            },
+            _ => byte,
+        })
+    })
+}
+
+/// Reads the two digits behind a percent sign.
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let [high, low, ..] = digits else {
+        return None;
+    };
+    let digit = |digit: &u8| char::from(*digit).to_digit(16);
+    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
 }
 
 fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
     if is_plain(raw) {
         return Cow::Borrowed(raw);
     }
-    let spaced: Vec<u8> = raw
-        .iter()
-        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-        .collect();
-    Cow::Owned(percent_decode(&spaced).collect())
+    let mut decoded = Vec::with_capacity(raw.len());
+    decoded.extend(decoding(raw));
+    Cow::Owned(decoded)
 }
 
 fn strict(raw: &[u8]) -> Result<Cow<'_, str>, Fault> {
-    let mut rest = raw;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
-        match rest.get(at + 1..at + 3) {
-            Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {}
-            _ => return Err(Fault::Escape),
-        }
-        rest = rest.get(at + 3..).unwrap_or_default();
+    if is_plain(raw) {
+        let text = std::str::from_utf8(raw);
+        return text.map(Cow::Borrowed).map_err(|_| Fault::NotUtf8);
     }
-    let decoded = decode(raw);
-    if decoded.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+    let mut escapes = memchr_iter(b'%', raw);
+    if !escapes.all(|at| raw.get(at + 1..).and_then(escaped).is_some()) {
+        return Err(Fault::Escape);
+    }
+    let decoded = decode(raw).into_owned();
+    if memchr3(b'\r', b'\n', 0, &decoded).is_some() {
         return Err(Fault::Control);
     }
-    match decoded {
-        Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
-            .map(Cow::Borrowed)
-            .map_err(|_| Fault::NotUtf8),
-        Cow::Owned(bytes) => String::from_utf8(bytes)
-            .map(Cow::Owned)
-            .map_err(|_| Fault::NotUtf8),
-    }
+    let text = String::from_utf8(decoded);
+    text.map(Cow::Owned).map_err(|_| Fault::NotUtf8)
 }
 
 #[cfg(test)]
