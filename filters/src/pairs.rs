@@ -49,6 +49,18 @@ impl<'a> Pair<'a> {
         decoding(self.name).eq(name.bytes())
     }
 
+    /// Finds the decoded name among `names`, also in another case of letters; says whether it was
+    /// in this one.
+    pub(crate) fn find_name<'n>(&self, names: &[&'n str]) -> Option<(&'n str, bool)> {
+        let own = decode(self.name);
+        let find = |same: fn(&[u8], &[u8]) -> bool| {
+            let mut names = names.iter();
+            names.find(|name| same(name.as_bytes(), &own)).copied()
+        };
+        let exact = find(|name, own| name == own).map(|name| (name, true));
+        exact.or_else(|| find(<[u8]>::eq_ignore_ascii_case).map(|name| (name, false)))
+    }
+
     /// Returns the decoded value.
     #[must_use]
     pub fn decoded(&self) -> Cow<'a, [u8]> {
@@ -62,6 +74,23 @@ impl<'a> Pair<'a> {
     /// On an escape that is not one, on text that is not UTF-8, and on CR, LF or NUL.
     pub fn strict(&self) -> Result<(Cow<'a, str>, Cow<'a, str>), Fault> {
         Ok((strict(self.name)?, strict(self.value)?))
+    }
+
+    /// Says whether a gate may read the pair; most pairs need not be decoded for it.
+    ///
+    /// # Errors
+    /// Those of [`Pair::strict`].
+    pub fn check(&self) -> Result<(), Fault> {
+        if is_readable(self.raw) {
+            return Ok(());
+        }
+        self.strict().map(drop)
+    }
+
+    /// Returns the decoded value of a pair that was found good; `None` for another one.
+    #[must_use]
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        strict(self.value).ok()
     }
 }
 
@@ -211,13 +240,32 @@ fn not_a_target() -> Refusal {
     )
 }
 
-/// Says whether nothing is to be decoded and nothing to be refused: all is ASCII without control
-/// characters, `%` and `+`.
+/// Says whether the text is ASCII without control characters, as sent and decoded: then it has one
+/// reading. What is not may have one, too.
+fn is_readable(raw: &[u8]) -> bool {
+    let mut escapes = memchr_iter(b'%', raw);
+    all_at_once(raw, is_printable)
+        && escapes.all(|at| {
+            raw.get(at + 1..)
+                .and_then(escaped)
+                .is_some_and(is_printable)
+        })
+}
+
+/// Says whether nothing is to be decoded, and nothing to be refused.
 fn is_plain(raw: &[u8]) -> bool {
-    // Looks at every byte, and so at sixteen at once.
-    !raw.iter().fold(false, |other, byte| {
-        other | (byte.cast_signed() < b' '.cast_signed()) | matches!(byte, b'%' | b'+')
+    all_at_once(raw, |byte| {
+        is_printable(byte) & (byte != b'%') & (byte != b'+')
     })
+}
+
+fn is_printable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}
+
+/// Asks about every byte, whatever was said of those before it: sixteen at a time.
+fn all_at_once(raw: &[u8], rule: impl Fn(u8) -> bool) -> bool {
+    raw.iter().fold(true, |all, byte| all & rule(*byte))
 }
 
 /// Decodes byte by byte. What is no escape stands for itself.
@@ -276,6 +324,9 @@ fn strict(raw: &[u8]) -> Result<Cow<'_, str>, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::percent_decode;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn drop_a(raw: &str) -> Option<String> {
@@ -356,5 +407,84 @@ mod tests {
         assert!(join("/a", b"x=\x01").is_err());
         assert_eq!(join("/a", b"").unwrap(), "/a");
         assert_eq!(join("/a", b"x").unwrap(), "/a?x");
+    }
+
+    /// Decodes in the way that is easy to read, one step after the other.
+    fn decoded_in_steps(raw: &[u8]) -> Vec<u8> {
+        let space = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+        let spaced: Vec<u8> = raw.iter().map(space).collect();
+        percent_decode(&spaced).collect()
+    }
+
+    fn read_in_steps(raw: &[u8]) -> Result<String, Fault> {
+        let mut rest = raw;
+        while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+            rest = rest.get(at + 1..).unwrap();
+            let digits = rest.get(..2).ok_or(Fault::Escape)?;
+            if !digits.iter().all(u8::is_ascii_hexdigit) {
+                return Err(Fault::Escape);
+            }
+        }
+        let decoded = decoded_in_steps(raw);
+        if decoded.iter().any(|byte| b"\r\n\0".contains(byte)) {
+            return Err(Fault::Control);
+        }
+        String::from_utf8(decoded).map_err(|_| Fault::NotUtf8)
+    }
+
+    /// Bytes among which those that matter are frequent.
+    fn raw() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            "[a-z]{1,20}".prop_map(String::into_bytes),
+            "%[0-9a-fA-F]{2}".prop_map(String::into_bytes),
+            "[&=+% ]".prop_map(String::into_bytes),
+            Just("é".as_bytes().to_vec()),
+            any::<u8>().prop_map(|byte| vec![byte]),
+        ];
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_form_is_cut_at_its_separators(raw in raw()) {
+            let found: Vec<Pair<'_>> = pairs(&raw).collect();
+            let segments: Vec<&[u8]> = raw.split(|byte| *byte == b'&').collect();
+            prop_assert_eq!(found.len(), segments.len());
+            for (pair, segment) in found.iter().zip(segments) {
+                let mut halves = segment.splitn(2, |byte| *byte == b'=');
+                prop_assert_eq!(pair.raw, segment);
+                prop_assert_eq!(pair.name, halves.next().unwrap());
+                prop_assert_eq!(pair.value, halves.next().unwrap_or_default());
+            }
+        }
+
+        #[test]
+        fn a_pair_is_read_as_if_it_were_decoded_first(raw in raw(), other in "[a-z ]{0,3}") {
+            for pair in pairs(&raw) {
+                let name = decoded_in_steps(pair.name);
+                prop_assert_eq!(&*pair.decoded(), decoded_in_steps(pair.value));
+                prop_assert_eq!(pair.is_named(&other), name == other.as_bytes());
+                if let Ok(name) = std::str::from_utf8(&name) {
+                    prop_assert!(pair.is_named(name));
+                    prop_assert_eq!(pair.find_name(&["", name]), Some((name, true)));
+                }
+                let read = read_in_steps(pair.name).and_then(|name| {
+                    Ok((name, read_in_steps(pair.value)?))
+                });
+                prop_assert_eq!(pair.check(), read.clone().map(drop));
+                prop_assert_eq!(pair.text().map(Cow::into_owned), read_in_steps(pair.value).ok());
+                let strict = pair.strict();
+                prop_assert_eq!(strict.map(|(name, value)| (name.into(), value.into())), read);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_in_any_case_of_letters() {
+        let find = |raw: &'static str| pairs(raw.as_bytes()).next()?.find_name(&["code", "scope"]);
+        assert_eq!(find("scope=x"), Some(("scope", true)));
+        assert_eq!(find("%73cope"), Some(("scope", true)));
+        assert_eq!(find("Code=x"), Some(("code", false)));
+        assert_eq!(find("cod=e"), None);
     }
 }

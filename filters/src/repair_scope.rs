@@ -237,7 +237,9 @@ impl RepairScope {
     /// Returns what must be asked for and is not, encoded.
     fn missing(&self, asked: &Asked<'_>) -> Vec<&str> {
         let of_api = self.api.iter().filter(|_| !asked.of_api);
-        let of_api = of_api.flat_map(|api| &api.scopes).map(|scope| &scope.encoded);
+        let of_api = of_api
+            .flat_map(|api| &api.scopes)
+            .map(|scope| &scope.encoded);
         let required = self.scopes.iter().filter(|scope| !asked.names(&scope.name));
         let required = required.map(|scope| &scope.encoded);
         of_api.chain(required).map(String::as_str).collect()
