@@ -24,7 +24,7 @@ use serde::Deserialize;
 use crate::{
     Context, Filter, FilterConfig, Problem, Refusal, RefusedByRedirect, Response, Verdict,
     page::Page,
-    pairs::{self, Fault, pairs},
+    pairs::{self, Fault, Pair, pairs},
     redirect,
     redirect_uri::{RedirectPolicy, RedirectUris},
     reply,
@@ -128,13 +128,13 @@ impl Filter for CheckAuthorize {
         answer.push_str(&pairs::encode("error_description", description));
         if let Some(state) = params.find("state") {
             answer.push_str("&state=");
-            answer.push_str(state.raw);
+            answer.push_str(std::str::from_utf8(state.pair.value).unwrap_or_default());
         }
         if let Some(issuer) = &self.issuer {
             answer.push('&');
             answer.push_str(&pairs::encode("iss", issuer));
         }
-        let mut reply = redirect::to(status, redirect_uri, &answer)?;
+        let mut reply = redirect::to(status, &redirect_uri, &answer)?;
         reply.extensions_mut().insert(RefusedByRedirect);
         Ok(Verdict::Respond(reply))
     }
@@ -142,7 +142,7 @@ impl Filter for CheckAuthorize {
 
 impl CheckAuthorize {
     /// Returns the redirect URI of a known client, or the page for everybody else.
-    fn check_client<'a>(&self, params: &'a Params<'_>) -> Result<&'a str, Box<Response>> {
+    fn check_client<'a>(&self, params: &Params<'a>) -> Result<Cow<'a, str>, Box<Response>> {
         let reconnect = "Remove the server from your application and add it again. If that does \
                          not help, show this page to whoever runs the server.";
         let page = |what: &str, shown: Option<&str>, remedy: &str| {
@@ -155,27 +155,27 @@ impl CheckAuthorize {
                 .bad_request(),
             )
         };
-        let Some(client_id) = params.find("client_id") else {
+        let Some(client_id) = params.value("client_id") else {
             let what = "The application did not say who it is: client_id is missing.";
             return Err(page(what, None, reconnect));
         };
-        if client_id.value != self.client_id {
+        if client_id != self.client_id {
             let what = "The application is not known here: its client_id is another one. It may \
                         have been set up before the server changed.";
             return Err(page(what, None, reconnect));
         }
-        let Some(redirect_uri) = params.find("redirect_uri") else {
+        let Some(redirect_uri) = params.value("redirect_uri") else {
             let what = "The application did not say where to return to: redirect_uri is missing.";
             return Err(page(what, None, reconnect));
         };
-        if let Err(fault) = self.policy.check(&redirect_uri.value) {
+        if let Err(fault) = self.policy.check(&redirect_uri) {
             let what = format!("The application wants to return to an address that {fault}:");
             let remedy = "If you know the application, ask whoever runs the server to allow this \
                           address. If you do not, close this page: somebody may be after your \
                           sign-in.";
-            return Err(page(&what, Some(&redirect_uri.value), remedy));
+            return Err(page(&what, Some(&redirect_uri), remedy));
         }
-        Ok(&redirect_uri.value)
+        Ok(redirect_uri)
     }
 }
 
@@ -191,7 +191,7 @@ fn check_flow(params: &Params<'_>) -> Result<(), (&'static str, &'static str)> {
             "request objects are not supported",
         ));
     }
-    match params.value("response_type") {
+    match params.value("response_type").as_deref() {
         None => return Err(("invalid_request", "response_type is missing")),
         Some("code") => {}
         Some(_) => {
@@ -207,7 +207,7 @@ fn check_flow(params: &Params<'_>) -> Result<(), (&'static str, &'static str)> {
             "PKCE is required: code_challenge is missing",
         ));
     };
-    if params.value("code_challenge_method") != Some("S256") {
+    if params.value("code_challenge_method").as_deref() != Some("S256") {
         return Err((
             "invalid_request",
             "PKCE is required with code_challenge_method S256",
@@ -234,8 +234,7 @@ struct Param<'a> {
     name: &'static str,
     /// Whether the name was written in the right case.
     exact: bool,
-    value: Cow<'a, str>,
-    raw: &'a str,
+    pair: Pair<'a>,
 }
 
 /// Why a query has no single reading.
@@ -248,29 +247,21 @@ enum Unreadable {
 
 impl<'a> Params<'a> {
     fn read(query: &'a str) -> Result<Self, Unreadable> {
-        let mut params: Vec<Param<'a>> = Vec::new();
+        let mut params: Vec<Param<'a>> = Vec::with_capacity(PROTOCOL.len());
         for (index, pair) in pairs(query.as_bytes()).enumerate() {
             if index >= MAX_PAIRS {
                 return Err(Unreadable::TooMany);
             }
-            let (name, value) = pair.strict().map_err(Unreadable::Fault)?;
+            pair.check().map_err(Unreadable::Fault)?;
             // Also in another case: the server behind may not tell them apart, and would then read
             // another value than the one that is checked here.
-            let Some(known) = PROTOCOL
-                .iter()
-                .find(|known| known.eq_ignore_ascii_case(&name))
-            else {
+            let Some((name, exact)) = pair.find_name(&PROTOCOL) else {
                 continue;
             };
-            if params.iter().any(|param| param.name == *known) {
-                return Err(Unreadable::Repeated(known));
+            if params.iter().any(|param| param.name == name) {
+                return Err(Unreadable::Repeated(name));
             }
-            params.push(Param {
-                name: known,
-                exact: name == *known,
-                value,
-                raw: std::str::from_utf8(pair.value).unwrap_or_default(),
-            });
+            params.push(Param { name, exact, pair });
         }
         Ok(Self(params))
     }
@@ -281,8 +272,8 @@ impl<'a> Params<'a> {
             .find(|param| param.exact && param.name == name)
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
-        self.find(name).map(|param| &*param.value)
+    fn value(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.find(name)?.pair.text()
     }
 
     /// Says whether the parameter is there in any case of letters.

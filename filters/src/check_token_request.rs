@@ -8,6 +8,8 @@
 //! - check_token_request: { client_id: 11111111-2222-3333-4444-555555555555 }
 //! ```
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request, response};
 use schemars::JsonSchema;
@@ -15,7 +17,8 @@ use serde::Deserialize;
 
 use crate::{
     Context, Filter, FilterConfig, HeaderEdit, Problem, Refusal, ResponseEdits, Verdict, form,
-    pairs::pairs, reply, settings,
+    pairs::{Pair, pairs},
+    reply, settings,
 };
 
 /// The most fields that are looked at.
@@ -104,7 +107,7 @@ impl Filter for CheckTokenRequest {
             }
             None => return Err(invalid_client("the field `client_id` is missing")),
         }
-        let required: &[&str] = match fields.find("grant_type") {
+        let required: &[&str] = match fields.find("grant_type").as_deref() {
             Some("authorization_code") => &["code", "code_verifier"],
             Some("refresh_token") => &["refresh_token"],
             Some(_) => {
@@ -121,7 +124,7 @@ impl Filter for CheckTokenRequest {
             }
         };
         for name in required {
-            if fields.find(name).is_none_or(str::is_empty) {
+            if fields.find(name).is_none_or(|value| value.is_empty()) {
                 return Err(Refusal::invalid_request(format!(
                     "the field `{name}` is missing"
                 )));
@@ -163,51 +166,45 @@ fn public_client() -> Refusal {
 
 /// The protocol's fields of a form, each at most once.
 #[derive(Debug)]
-struct Fields(Vec<(&'static str, String)>);
+struct Fields<'a>(Vec<(&'static str, Pair<'a>)>);
 
-impl Fields {
-    fn read(body: &[u8]) -> Result<Self, Refusal> {
-        let mut fields: Vec<(&'static str, String)> = Vec::new();
+impl<'a> Fields<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, Refusal> {
+        let mut fields: Vec<(&'static str, Pair<'a>)> = Vec::with_capacity(PROTOCOL.len());
         for (index, pair) in pairs(body).enumerate() {
             if index >= MAX_PAIRS {
                 return Err(Refusal::invalid_request(format!(
                     "the form has more than {MAX_PAIRS} fields"
                 )));
             }
-            let (name, value) = pair
-                .strict()
+            pair.check()
                 .map_err(|fault| Refusal::invalid_request(fault.to_string()))?;
             // Another case of letters counts, too, as the server behind may not tell them apart.
-            let Some(known) = PROTOCOL
-                .iter()
-                .find(|known| known.eq_ignore_ascii_case(&name))
-            else {
+            let Some((name, exact)) = pair.find_name(&PROTOCOL) else {
                 continue;
             };
-            if name != *known {
+            if !exact {
                 return Err(Refusal::invalid_request(format!(
-                    "the field `{known}` is written in another case"
+                    "the field `{name}` is written in another case"
                 )));
             }
-            if fields.iter().any(|(earlier, _)| earlier == known) {
+            if fields.iter().any(|(earlier, _)| *earlier == name) {
                 return Err(Refusal::invalid_request(format!(
-                    "the field `{known}` is given more than once"
+                    "the field `{name}` is given more than once"
                 )));
             }
-            fields.push((known, value.into_owned()));
+            fields.push((name, pair));
         }
         Ok(Self(fields))
     }
 
-    fn find(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value.as_str())
+    fn find(&self, name: &str) -> Option<Cow<'a, str>> {
+        let (_, pair) = self.0.iter().find(|(known, _)| *known == name)?;
+        pair.text()
     }
 
     fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
+        self.0.iter().any(|(known, _)| *known == name)
     }
 }
 

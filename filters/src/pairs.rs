@@ -10,7 +10,8 @@
 use std::borrow::Cow;
 
 use http::{Uri, uri::PathAndQuery};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use memchr::{memchr, memchr_iter, memchr3, memchr3_iter};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::Refusal;
 
@@ -34,22 +35,30 @@ pub struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     fn new(raw: &'a [u8]) -> Self {
-        let mut halves = raw.splitn(2, |byte| *byte == b'=');
+        let (name, value) = cut(raw, b'=');
         Self {
             raw,
-            name: halves.next().unwrap_or_default(),
-            value: halves.next().unwrap_or_default(),
+            name,
+            value: value.unwrap_or_default(),
         }
     }
 
     /// Says whether the decoded name is `name`.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
-        if is_plain(self.name) {
-            self.name == name.as_bytes()
-        } else {
-            *decode(self.name) == *name.as_bytes()
-        }
+        decoding(self.name).eq(name.bytes())
+    }
+
+    /// Finds the decoded name among `names`, also in another case of letters; says whether it was
+    /// in this one.
+    pub(crate) fn find_name<'n>(&self, names: &[&'n str]) -> Option<(&'n str, bool)> {
+        let own = decode(self.name);
+        let find = |same: fn(&[u8], &[u8]) -> bool| {
+            let mut names = names.iter();
+            names.find(|name| same(name.as_bytes(), &own)).copied()
+        };
+        let exact = find(|name, own| name == own).map(|name| (name, true));
+        exact.or_else(|| find(<[u8]>::eq_ignore_ascii_case).map(|name| (name, false)))
     }
 
     /// Returns the decoded value.
@@ -65,6 +74,23 @@ impl<'a> Pair<'a> {
     /// On an escape that is not one, on text that is not UTF-8, and on CR, LF or NUL.
     pub fn strict(&self) -> Result<(Cow<'a, str>, Cow<'a, str>), Fault> {
         Ok((strict(self.name)?, strict(self.value)?))
+    }
+
+    /// Says whether a gate may read the pair; most pairs need not be decoded for it.
+    ///
+    /// # Errors
+    /// Those of [`Pair::strict`].
+    pub fn check(&self) -> Result<(), Fault> {
+        if is_readable(self.raw) {
+            return Ok(());
+        }
+        self.strict().map(drop)
+    }
+
+    /// Returns the decoded value of a pair that was found good; `None` for another one.
+    #[must_use]
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        strict(self.value).ok()
     }
 }
 
@@ -84,7 +110,20 @@ pub enum Fault {
 
 /// Cuts a query or a form into its segments, empty ones included.
 pub fn pairs(raw: &[u8]) -> impl Iterator<Item = Pair<'_>> {
-    raw.split(|byte| *byte == b'&').map(Pair::new)
+    let mut rest = Some(raw);
+    std::iter::from_fn(move || {
+        let (segment, behind) = cut(rest?, b'&');
+        rest = behind;
+        Some(Pair::new(segment))
+    })
+}
+
+/// Cuts at the first `separator`, which is on neither side; without one there is nothing behind.
+fn cut(raw: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    match memchr(separator, raw) {
+        Some(at) => (raw.get(..at).unwrap_or(raw), raw.get(at + 1..)),
+        None => (raw, None),
+    }
 }
 
 /// Cuts a value into its words, each as sent and decoded. A space separates them, in every spelling;
@@ -93,7 +132,7 @@ pub(crate) fn words(value: &[u8]) -> impl Iterator<Item = (&[u8], Cow<'_, [u8]>)
     let mut rest = Some(value);
     std::iter::from_fn(move || {
         let whole = rest?;
-        let space = (0..whole.len()).find_map(|at| {
+        let space = memchr3_iter(b'+', b' ', b'%', whole).find_map(|at| {
             let length = match whole.get(at..)? {
                 [b'+' | b' ', ..] => 1,
                 [b'%', b'2', b'0', ..] => 3,
@@ -201,46 +240,93 @@ fn not_a_target() -> Refusal {
     )
 }
 
+/// Says whether the text is ASCII without control characters, as sent and decoded: then it has one
+/// reading. What is not may have one, too.
+fn is_readable(raw: &[u8]) -> bool {
+    let mut escapes = memchr_iter(b'%', raw);
+    all_at_once(raw, is_printable)
+        && escapes.all(|at| {
+            raw.get(at + 1..)
+                .and_then(escaped)
+                .is_some_and(is_printable)
+        })
+}
+
+/// Says whether nothing is to be decoded, and nothing to be refused.
 fn is_plain(raw: &[u8]) -> bool {
-    !raw.iter().any(|byte| matches!(byte, b'%' | b'+'))
+    all_at_once(raw, |byte| {
+        is_printable(byte) & (byte != b'%') & (byte != b'+')
+    })
+}
+
+fn is_printable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}
+
+/// Asks about every byte, whatever was said of those before it: sixteen at a time.
+fn all_at_once(raw: &[u8], rule: impl Fn(u8) -> bool) -> bool {
+    raw.iter().fold(true, |all, byte| all & rule(*byte))
+}
+
+/// Decodes byte by byte. What is no escape stands for itself.
+fn decoding(raw: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = raw.iter();
+    std::iter::from_fn(move || {
+        let byte = *rest.next()?;
+        Some(match byte {
+            b'+' => b' ',
+            b'%' => match escaped(rest.as_slice()) {
+                Some(escaped) => {
+                    rest.nth(1);
+                    escaped
+                }
+                None => byte,
+            },
+            _ => byte,
+        })
+    })
+}
+
+/// Reads the two digits behind a percent sign.
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let [high, low, ..] = digits else {
+        return None;
+    };
+    let digit = |digit: &u8| char::from(*digit).to_digit(16);
+    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
 }
 
 fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
     if is_plain(raw) {
         return Cow::Borrowed(raw);
     }
-    let spaced: Vec<u8> = raw
-        .iter()
-        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-        .collect();
-    Cow::Owned(percent_decode(&spaced).collect())
+    let mut decoded = Vec::with_capacity(raw.len());
+    decoded.extend(decoding(raw));
+    Cow::Owned(decoded)
 }
 
 fn strict(raw: &[u8]) -> Result<Cow<'_, str>, Fault> {
-    let mut rest = raw;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
-        match rest.get(at + 1..at + 3) {
-            Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {}
-            _ => return Err(Fault::Escape),
-        }
-        rest = rest.get(at + 3..).unwrap_or_default();
+    if is_plain(raw) {
+        let text = std::str::from_utf8(raw);
+        return text.map(Cow::Borrowed).map_err(|_| Fault::NotUtf8);
     }
-    let decoded = decode(raw);
-    if decoded.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+    let mut escapes = memchr_iter(b'%', raw);
+    if !escapes.all(|at| raw.get(at + 1..).and_then(escaped).is_some()) {
+        return Err(Fault::Escape);
+    }
+    let decoded = decode(raw).into_owned();
+    if memchr3(b'\r', b'\n', 0, &decoded).is_some() {
         return Err(Fault::Control);
     }
-    match decoded {
-        Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
-            .map(Cow::Borrowed)
-            .map_err(|_| Fault::NotUtf8),
-        Cow::Owned(bytes) => String::from_utf8(bytes)
-            .map(Cow::Owned)
-            .map_err(|_| Fault::NotUtf8),
-    }
+    let text = String::from_utf8(decoded);
+    text.map(Cow::Owned).map_err(|_| Fault::NotUtf8)
 }
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::percent_decode;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn drop_a(raw: &str) -> Option<String> {
@@ -321,5 +407,84 @@ mod tests {
         assert!(join("/a", b"x=\x01").is_err());
         assert_eq!(join("/a", b"").unwrap(), "/a");
         assert_eq!(join("/a", b"x").unwrap(), "/a?x");
+    }
+
+    /// Decodes in the way that is easy to read, one step after the other.
+    fn decoded_in_steps(raw: &[u8]) -> Vec<u8> {
+        let space = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+        let spaced: Vec<u8> = raw.iter().map(space).collect();
+        percent_decode(&spaced).collect()
+    }
+
+    fn read_in_steps(raw: &[u8]) -> Result<String, Fault> {
+        let mut rest = raw;
+        while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+            rest = rest.get(at + 1..).unwrap();
+            let digits = rest.get(..2).ok_or(Fault::Escape)?;
+            if !digits.iter().all(u8::is_ascii_hexdigit) {
+                return Err(Fault::Escape);
+            }
+        }
+        let decoded = decoded_in_steps(raw);
+        if decoded.iter().any(|byte| b"\r\n\0".contains(byte)) {
+            return Err(Fault::Control);
+        }
+        String::from_utf8(decoded).map_err(|_| Fault::NotUtf8)
+    }
+
+    /// Bytes among which those that matter are frequent.
+    fn raw() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            "[a-z]{1,20}".prop_map(String::into_bytes),
+            "%[0-9a-fA-F]{2}".prop_map(String::into_bytes),
+            "[&=+% ]".prop_map(String::into_bytes),
+            Just("é".as_bytes().to_vec()),
+            any::<u8>().prop_map(|byte| vec![byte]),
+        ];
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_form_is_cut_at_its_separators(raw in raw()) {
+            let found: Vec<Pair<'_>> = pairs(&raw).collect();
+            let segments: Vec<&[u8]> = raw.split(|byte| *byte == b'&').collect();
+            prop_assert_eq!(found.len(), segments.len());
+            for (pair, segment) in found.iter().zip(segments) {
+                let mut halves = segment.splitn(2, |byte| *byte == b'=');
+                prop_assert_eq!(pair.raw, segment);
+                prop_assert_eq!(pair.name, halves.next().unwrap());
+                prop_assert_eq!(pair.value, halves.next().unwrap_or_default());
+            }
+        }
+
+        #[test]
+        fn a_pair_is_read_as_if_it_were_decoded_first(raw in raw(), other in "[a-z ]{0,3}") {
+            for pair in pairs(&raw) {
+                let name = decoded_in_steps(pair.name);
+                prop_assert_eq!(&*pair.decoded(), decoded_in_steps(pair.value));
+                prop_assert_eq!(pair.is_named(&other), name == other.as_bytes());
+                if let Ok(name) = std::str::from_utf8(&name) {
+                    prop_assert!(pair.is_named(name));
+                    prop_assert_eq!(pair.find_name(&["", name]), Some((name, true)));
+                }
+                let read = read_in_steps(pair.name).and_then(|name| {
+                    Ok((name, read_in_steps(pair.value)?))
+                });
+                prop_assert_eq!(pair.check(), read.clone().map(drop));
+                prop_assert_eq!(pair.text().map(Cow::into_owned), read_in_steps(pair.value).ok());
+                let strict = pair.strict();
+                prop_assert_eq!(strict.map(|(name, value)| (name.into(), value.into())), read);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_in_any_case_of_letters() {
+        let find = |raw: &'static str| pairs(raw.as_bytes()).next()?.find_name(&["code", "scope"]);
+        assert_eq!(find("scope=x"), Some(("scope", true)));
+        assert_eq!(find("%73cope"), Some(("scope", true)));
+        assert_eq!(find("Code=x"), Some(("code", false)));
+        assert_eq!(find("cod=e"), None);
     }
 }

@@ -26,17 +26,15 @@
 //!     api: { prefix: 22222222-3333-4444-5555-666666666666, scopes: [tools.execute] }
 //! ```
 
-use bytes::Bytes;
-use http::{request, response};
 use schemars::JsonSchema;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
 use crate::{
-    Context, Filter, FilterConfig, Problem, Refusal, ResponseEdits,
+    Filter, FilterConfig, Problem, Refusal,
     api::{Api, ApiConfig, Named},
     settings,
-    token_answer::{self, Jwt, Members},
+    token_answer::{self, HandOut, Jwt, Members, TokenAnswer},
 };
 
 /// Microsoft Graph as the audience of a token, beside its names in each cloud.
@@ -81,11 +79,13 @@ impl FilterConfig for PassTokenConfig {
         }
         settings::check_scopes("scopes", &self.scopes, &mut problems);
         let api = self.api.map(|api| api.build("api", &mut problems));
-        settings::finish(problems, || PassToken {
-            audiences: self.audiences,
-            audience_claim: self.audience_claim,
-            api,
-            scopes: self.scopes,
+        settings::finish(problems, || {
+            TokenAnswer(PassToken {
+                audiences: self.audiences,
+                audience_claim: self.audience_claim,
+                api,
+                scopes: self.scopes,
+            })
         })
     }
 }
@@ -96,31 +96,6 @@ struct PassToken {
     audience_claim: String,
     api: Option<Api>,
     scopes: Vec<String>,
-}
-
-impl Filter for PassToken {
-    fn response(
-        &self,
-        _: &Context<'_>,
-        request: &request::Parts,
-        head: &response::Parts,
-    ) -> Result<ResponseEdits, Refusal> {
-        token_answer::head(request, head)
-    }
-
-    fn response_body(
-        &self,
-        cx: &Context<'_>,
-        _: &request::Parts,
-        head: &response::Parts,
-        body: Bytes,
-    ) -> Result<Bytes, Refusal> {
-        if head.status.is_success() {
-            self.pass(cx.now, &body).map(Bytes::from)
-        } else {
-            Ok(body)
-        }
-    }
 }
 
 /// What of a token's header tells Graph's tokens apart: its hash is signed, and not itself.
@@ -154,8 +129,8 @@ impl Audience {
     }
 }
 
-impl PassToken {
-    fn pass(&self, now: u64, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+impl HandOut for PassToken {
+    fn hand_out(&self, now: u64, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let members = Members::read(body)?;
         let exp = self.check(&members.bearer()?)?;
         let lifetime = token_answer::lifetime(exp, now).ok_or_else(|| {
@@ -174,7 +149,9 @@ impl PassToken {
         }
         members.with(&changes, "expires_in")
     }
+}
 
+impl PassToken {
     /// Judges whom the token is for, and returns its `exp`.
     fn check(&self, token: &str) -> Result<u64, Refusal> {
         let jwt = Jwt::parse(token);
@@ -243,6 +220,7 @@ impl PassToken {
 #[cfg(test)]
 mod tests {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;

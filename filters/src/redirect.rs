@@ -101,7 +101,8 @@ pub fn to(status: StatusCode, url: &str, query: &str) -> Result<Response, Refusa
         (Some((_, own)), _) if own.is_empty() || own.ends_with('&') => "",
         (Some(_), _) => "&",
     };
-    let location = HeaderValue::try_from(format!("{url}{joint}{query}")).map_err(|_| {
+    let location = [url, joint, query].concat();
+    let location = HeaderValue::try_from(location).map_err(|_| {
         Refusal::invalid_request("the query holds a character that a location cannot hold")
     })?;
     let mut response = reply::empty(status);

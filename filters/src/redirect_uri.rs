@@ -194,9 +194,11 @@ fn fault(uri: &str) -> Option<RedirectFault> {
     if uri.contains('#') {
         return Some(RedirectFault::Fragment);
     }
-    let authority = uri.split_once("://").map(|(_, rest)| authority(rest));
-    if authority.is_some_and(|authority| authority.contains('@')) {
-        return Some(RedirectFault::UserInfo);
+    if uri.contains('@') {
+        let authority = uri.split_once("://").map(|(_, rest)| authority(rest));
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            return Some(RedirectFault::UserInfo);
+        }
     }
     None
 }

@@ -102,7 +102,7 @@ impl FilterConfig for RepairScopeConfig {
             place: self.place,
             rewrite: RepairScope {
                 default,
-                scopes: self.scopes,
+                scopes: self.scopes.into_iter().map(Scope::new).collect(),
                 known: self.default,
                 api,
                 others: self.others,
@@ -115,11 +115,25 @@ impl FilterConfig for RepairScopeConfig {
 struct RepairScope {
     /// The whole pair.
     default: Vec<u8>,
-    scopes: Vec<String>,
+    scopes: Vec<Scope>,
     /// Scopes that may be asked for beside `scopes` and those of `api`.
     known: Vec<String>,
     api: Option<Api>,
     others: Others,
+}
+
+/// A scope that every request must ask for.
+#[derive(Debug)]
+struct Scope {
+    name: String,
+    encoded: String,
+}
+
+impl Scope {
+    fn new(name: String) -> Self {
+        let encoded = pairs::encode_value(&name).to_string();
+        Self { name, encoded }
+    }
 }
 
 impl Rewrite for RepairScope {
@@ -149,13 +163,17 @@ impl Rewrite for RepairScope {
 /// What is asked for, as it is read off a value.
 #[derive(Default)]
 struct Asked<'a> {
-    /// Encoded, in the order of the value, each once.
-    scopes: Vec<&'a [u8]>,
-    /// Decoded.
-    names: HashSet<Cow<'a, [u8]>>,
+    /// In the order of the value.
+    scopes: Vec<AskedScope<'a>>,
     /// Whether a scope stands there otherwise than it was sent, or no longer.
     changed: bool,
     of_api: bool,
+}
+
+struct AskedScope<'a> {
+    encoded: &'a [u8],
+    /// Decoded.
+    name: Cow<'a, [u8]>,
 }
 
 impl RepairScope {
@@ -164,39 +182,32 @@ impl RepairScope {
         if asked.scopes.is_empty() {
             return Change::Replace(self.default.clone());
         }
+        let missing = self.missing(&asked);
+        // A scope that is only repeated may stay as it was sent.
+        if !asked.changed && missing.is_empty() {
+            return Change::Keep;
+        }
         let separator: &[u8] = if pair.value.contains(&b'+') {
             b"+"
         } else {
             b"%20"
         };
-        let (mut value, mut open) = if asked.changed {
-            (asked.scopes.join(separator), true)
-        } else {
-            (pair.value.to_vec(), !pair.decoded().ends_with(b" "))
-        };
-        let length = value.len();
-        let mut append = |encoded: &[u8]| {
-            if open {
-                value.extend_from_slice(separator);
-            }
-            open = true;
-            value.extend_from_slice(encoded);
-        };
-        if !asked.of_api {
-            for scope in self.api.iter().flat_map(|api| &api.scopes) {
-                append(scope.encoded.as_bytes());
-            }
-        }
-        for scope in &self.scopes {
-            if !asked.names.contains(scope.as_bytes()) {
-                append(pairs::encode_value(scope).to_string().as_bytes());
-            }
-        }
-        if !asked.changed && value.len() == length {
-            return Change::Keep;
-        }
         let name = pair.raw.strip_suffix(pair.value).unwrap_or(b"scope=");
-        Change::Replace([name, &value].concat())
+        let mut repaired = name.to_vec();
+        let mut open = if asked.changed {
+            repaired.extend_from_slice(&asked.distinct().join(separator));
+            true
+        } else {
+            repaired.extend_from_slice(pair.value);
+            !pair.decoded().ends_with(b" ")
+        };
+        for encoded in missing {
+            if std::mem::replace(&mut open, true) {
+                repaired.extend_from_slice(separator);
+            }
+            repaired.extend_from_slice(encoded.as_bytes());
+        }
+        Change::Replace(repaired)
     }
 
     fn read<'a>(&'a self, value: &'a [u8]) -> Asked<'a> {
@@ -218,12 +229,20 @@ impl RepairScope {
                     }
                 }
             };
-            // A scope that is only repeated may stay as it was sent.
-            if asked.names.insert(name) {
-                asked.scopes.push(encoded);
-            }
+            asked.scopes.push(AskedScope { encoded, name });
         }
         asked
+    }
+
+    /// Returns what must be asked for and is not, encoded.
+    fn missing(&self, asked: &Asked<'_>) -> Vec<&str> {
+        let of_api = self.api.iter().filter(|_| !asked.of_api);
+        let of_api = of_api
+            .flat_map(|api| &api.scopes)
+            .map(|scope| &scope.encoded);
+        let required = self.scopes.iter().filter(|scope| !asked.names(&scope.name));
+        let required = required.map(|scope| &scope.encoded);
+        of_api.chain(required).map(String::as_str).collect()
     }
 
     fn find(&self, name: &[u8]) -> Found<'_> {
@@ -232,12 +251,26 @@ impl RepairScope {
             Some(Named::Default) => return Found::Dropped,
             Some(Named::Other) | None => {}
         }
-        let named = |scopes: &[String]| scopes.iter().any(|scope| scope.as_bytes() == name);
-        if self.others == Others::Pass || named(&self.scopes) || named(&self.known) {
+        let required = self.scopes.iter().map(|scope| &scope.name);
+        let mut named = required.chain(&self.known);
+        if self.others == Others::Pass || named.any(|scope| scope.as_bytes() == name) {
             Found::Kept
         } else {
             Found::Dropped
         }
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn names(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|one| *one.name == *scope.as_bytes())
+    }
+
+    /// Returns every scope once, encoded.
+    fn distinct(&self) -> Vec<&'a [u8]> {
+        let mut seen = HashSet::with_capacity(self.scopes.len());
+        let first = self.scopes.iter().filter(|scope| seen.insert(&scope.name));
+        first.map(|scope| scope.encoded).collect()
     }
 }
 

@@ -16,14 +16,12 @@
 //! - swap_token: { scopes: [openid, profile, email, offline_access] }
 //! ```
 
-use bytes::Bytes;
-use http::{request, response};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Context, Filter, FilterConfig, Problem, Refusal, ResponseEdits, settings,
-    token_answer::{self, Jwt, Members},
+    Filter, FilterConfig, Problem, Refusal, settings,
+    token_answer::{self, HandOut, Jwt, Members, TokenAnswer},
 };
 
 /// Settings of `swap_token`.
@@ -42,8 +40,10 @@ impl FilterConfig for SwapTokenConfig {
     fn build(self) -> Result<Box<dyn Filter>, Vec<Problem>> {
         let mut problems = Vec::new();
         settings::check_scopes("scopes", &self.scopes, &mut problems);
-        settings::finish(problems, || SwapToken {
-            scopes: self.scopes,
+        settings::finish(problems, || {
+            TokenAnswer(SwapToken {
+                scopes: self.scopes,
+            })
         })
     }
 }
@@ -53,33 +53,8 @@ struct SwapToken {
     scopes: Vec<String>,
 }
 
-impl Filter for SwapToken {
-    fn response(
-        &self,
-        _: &Context<'_>,
-        request: &request::Parts,
-        head: &response::Parts,
-    ) -> Result<ResponseEdits, Refusal> {
-        token_answer::head(request, head)
-    }
-
-    fn response_body(
-        &self,
-        cx: &Context<'_>,
-        _: &request::Parts,
-        head: &response::Parts,
-        body: Bytes,
-    ) -> Result<Bytes, Refusal> {
-        if head.status.is_success() {
-            self.swap(cx.now, &body).map(Bytes::from)
-        } else {
-            Ok(body)
-        }
-    }
-}
-
-impl SwapToken {
-    fn swap(&self, now: u64, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+impl HandOut for SwapToken {
+    fn hand_out(&self, now: u64, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let members = Members::read(body)?;
         let id_token = members.text("id_token")?.ok_or_else(no_id_token)?;
         let lifetime = token_answer::lifetime(expiry(&id_token)?, now).ok_or_else(|| {
@@ -101,7 +76,9 @@ impl SwapToken {
         }
         members.with(&changes, "expires_in")
     }
+}
 
+impl SwapToken {
     /// Returns the published ones of the granted scopes, in their order.
     fn published(&self, scope: &str) -> String {
         let known = |one: &&str| self.scopes.iter().any(|published| published == one);
@@ -142,6 +119,7 @@ fn no_id_token() -> Refusal {
 #[cfg(test)]
 mod tests {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use bytes::Bytes;
     use http::StatusCode;
     use proptest::prelude::*;
     use serde_json::Value;

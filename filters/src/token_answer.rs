@@ -1,12 +1,13 @@
 //! A token answer (RFC 6749 §5.1), read strictly and changed without being written anew.
 //!
-//! What filters of token answers share: which heads are taken, the members of the one JSON object,
-//! and the payload of a JWT that came straight from its issuer. No signature is checked here: over
+//! What filters of token answers share: which heads are taken and what of them goes, the members of
+//! the one JSON object, and the payload of a JWT that came straight from its issuer. No signature is checked here: over
 //! TLS the sender is known (OpenID Connect Core §3.1.3.7), and a token is verified when it is used.
 
 use std::{collections::BTreeSet, fmt};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header, request, response};
 use serde::{
     Deserialize, Deserializer,
@@ -14,13 +15,51 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{BodyPlan, HeaderEdit, Refusal, ResponseEdits, reply};
+use crate::{BodyPlan, Context, Filter, HeaderEdit, Refusal, ResponseEdits, reply};
 
 /// The largest token answer that is read, in bytes.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 /// How long before its end a token is given out as expired, in seconds: clients renew it before
 /// the gateway, which grants no leeway, refuses it.
 const MARGIN: u64 = 60;
+
+/// What a client gets of the tokens in a success.
+pub(crate) trait HandOut: Send + Sync + fmt::Debug {
+    /// Returns the body for the client; `now` is in seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// When there is no token that may be handed out.
+    fn hand_out(&self, now: u64, body: &[u8]) -> Result<Vec<u8>, Refusal>;
+}
+
+/// The filter of a token answer: a success is handed out, other answers pass, redirects do not.
+#[derive(Debug)]
+pub(crate) struct TokenAnswer<T>(pub(crate) T);
+
+impl<T: HandOut> Filter for TokenAnswer<T> {
+    fn response(
+        &self,
+        _: &Context<'_>,
+        request: &request::Parts,
+        head: &response::Parts,
+    ) -> Result<ResponseEdits, Refusal> {
+        judge(request, head)
+    }
+
+    fn response_body(
+        &self,
+        cx: &Context<'_>,
+        _: &request::Parts,
+        head: &response::Parts,
+        body: Bytes,
+    ) -> Result<Bytes, Refusal> {
+        if head.status.is_success() {
+            self.0.hand_out(cx.now, &body).map(Bytes::from)
+        } else {
+            Ok(body)
+        }
+    }
+}
 
 /// Judges the head of an answer, and has the body of a success held.
 ///
@@ -29,10 +68,7 @@ const MARGIN: u64 = 60;
 ///
 /// # Errors
 /// When it is a redirect, which no token endpoint makes, or a success in anything but plain JSON.
-pub(crate) fn head(
-    request: &request::Parts,
-    head: &response::Parts,
-) -> Result<ResponseEdits, Refusal> {
+fn judge(request: &request::Parts, head: &response::Parts) -> Result<ResponseEdits, Refusal> {
     let mut edits = ResponseEdits::default();
     let dropped = head.headers.keys().filter(|name| is_of_provider(name));
     edits

@@ -124,7 +124,7 @@ pub(super) async fn reply(
     reply: Response,
 ) -> Result<(), Failure> {
     let (parts, body) = reply.into_parts();
-    let mut head = head_of(&parts)?;
+    let mut head = Box::new(ResponseHeader::from(parts));
     let rewriting = Rewriting::of(call, session, &mut head)?;
     let body = if rewriting.is_empty() {
         body
@@ -142,24 +142,11 @@ pub(super) async fn fail(
     reply: Response,
 ) -> Result<(), Failure> {
     let (parts, body) = reply.into_parts();
-    let mut head = head_of(&parts)?;
+    let mut head = Box::new(ResponseHeader::from(parts.clone()));
     if Rewriting::of(call, session, &mut head).is_err() {
-        head = head_of(&parts)?;
+        head = Box::new(ResponseHeader::from(parts));
     }
     send(session, call, head, body).await
-}
-
-fn head_of(parts: &http::response::Parts) -> Result<Box<ResponseHeader>, Failure> {
-    let head = || -> pingora_core::Result<ResponseHeader> {
-        let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 3))?;
-        for (name, value) in &parts.headers {
-            head.append_header(name, value)?;
-        }
-        Ok(head)
-    };
-    head()
-        .map(Box::new)
-        .map_err(|_| Failure::internal("a reply has no valid head"))
 }
 
 /// Writes head and body with an exact length. A body that the client is still sending is drained

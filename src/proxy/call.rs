@@ -7,9 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::request;
+use http::{Uri, request};
 use mcp_gateway_filters::{Context, Edits, HeaderEdit, Identity};
-use pingora::http::RequestHeader;
 use pingora_core::protocols::http::ServerSession;
 
 use crate::{
@@ -43,7 +42,7 @@ pub(super) struct Call {
     pub(super) reason: Option<&'static str>,
     pub(super) backend: Option<Arc<Backend>>,
     /// The head as the steps have changed it; missing as long as none did.
-    edited: Option<Box<RequestHeader>>,
+    edited: Option<Box<request::Parts>>,
     arrived: Duration,
     started: Instant,
 }
@@ -97,7 +96,7 @@ impl Call {
     pub(super) fn head<'a>(&'a self, session: &'a ServerSession) -> &'a request::Parts {
         self.edited
             .as_deref()
-            .map_or_else(|| session.req_header().as_ref(), AsRef::as_ref)
+            .unwrap_or_else(|| session.req_header().as_ref())
     }
 
     /// What filters may know.
@@ -120,17 +119,17 @@ impl Call {
         }
         let head = self
             .edited
-            .get_or_insert_with(|| Box::new(session.req_header().clone()));
+            .get_or_insert_with(|| Box::new(session.req_header().as_ref().clone()));
         if let Some(target) = edits.target {
-            head.set_uri(http::Uri::from(target));
+            head.uri = Uri::from(target);
         }
         for edit in edits.headers {
-            // Typed names and values are not refused.
+            // Fields are refused beyond 24,576 of them, and a request has a hundredth of that.
             let _ = match edit {
-                HeaderEdit::Set(name, value) => head.insert_header(name, value),
-                HeaderEdit::Append(name, value) => head.append_header(name, value).map(|_| ()),
+                HeaderEdit::Set(name, value) => head.headers.try_insert(name, value).map(drop),
+                HeaderEdit::Append(name, value) => head.headers.try_append(name, value).map(drop),
                 HeaderEdit::Remove(name) => {
-                    head.remove_header(&name);
+                    head.headers.remove(name);
                     Ok(())
                 }
             };
