@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use httparse::{ParserConfig, Status};
 use pingora::http::ResponseHeader;
 use pingora_core::{BError, Error, ErrorType, OrErr as _, protocols::Stream};
@@ -29,6 +29,8 @@ const COPIED: usize = 1024;
 const HEAD_LIMIT: usize = 64 * 1024;
 /// The most fields in a head.
 const FIELDS_LIMIT: usize = 256;
+/// How many more fields an answer may get on its way to the client without its map growing.
+const MORE_FIELDS: usize = 8;
 /// The most interim answers (RFC 9110 §15.2) before the final one.
 const INTERIM_LIMIT: usize = 16;
 
@@ -240,7 +242,7 @@ fn find_end(bytes: &[u8], searched: &mut usize) -> Option<usize> {
     })
 }
 
-/// Parses one head. Names keep their case, and values are not copied.
+/// Parses one head. Values are not copied; names lose their case, which says nothing (RFC 9110 §5.1).
 fn parse(bytes: &Bytes) -> Result<Box<ResponseHeader>, BError> {
     let mut parser = ParserConfig::default();
     // RFC 9112 §5.1: such space is removed from an answer.
@@ -253,7 +255,8 @@ fn parse(bytes: &Bytes) -> Result<Box<ResponseHeader>, BError> {
     let (Status::Complete(_), Some(code)) = (status, parsed.code) else {
         return Err(invalid("the head of the answer ends too early"));
     };
-    let mut head = ResponseHeader::build(code, Some(parsed.headers.len()))?;
+    let room = parsed.headers.len() + MORE_FIELDS;
+    let mut head = ResponseHeader::build_no_case(code, Some(room))?;
     head.set_version(match parsed.version {
         Some(0) => Version::HTTP_10,
         _ => Version::HTTP_11,
@@ -262,7 +265,9 @@ fn parse(bytes: &Bytes) -> Result<Box<ResponseHeader>, BError> {
     for field in parsed.headers.iter() {
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
             .or_err(ErrorType::InvalidHTTPHeader, "a value of the answer")?;
-        head.append_header(bytes.slice_ref(field.name.as_bytes()), value)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .or_err(ErrorType::InvalidHTTPHeader, "a name in the answer")?;
+        head.append_header(name, value)?;
     }
     Ok(Box::new(head))
 }
