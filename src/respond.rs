@@ -23,7 +23,7 @@ pub(crate) async fn respond(
     headers: &[(HeaderName, HeaderValue)],
     body: Bytes,
 ) -> Option<ReusedHttpStream> {
-    let mut head = ResponseHeader::build(status, Some(headers.len() + 2)).ok()?;
+    let mut head = ResponseHeader::build_no_case(status, Some(headers.len() + 2)).ok()?;
     for (name, value) in headers {
         head.insert_header(name, value).ok()?;
     }
