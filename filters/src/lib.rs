@@ -34,6 +34,7 @@ mod reply;
 mod respond;
 mod restart_sign_in;
 mod rewrite_path;
+mod scan;
 mod scope_to_claims;
 mod set_headers;
 mod set_query;

@@ -13,7 +13,7 @@ use http::{Uri, uri::PathAndQuery};
 use memchr::{memchr, memchr_iter, memchr3, memchr3_iter};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::Refusal;
+use crate::{Refusal, scan};
 
 /// What is escaped in a name or value that the gateway writes itself: all but RFC 3986 unreserved.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC
@@ -49,16 +49,13 @@ impl<'a> Pair<'a> {
         decoding(self.name).eq(name.bytes())
     }
 
-    /// Finds the decoded name among `names`, also in another case of letters; says whether it was
-    /// in this one.
+    /// Finds the decoded name among `names`, whatever case its letters have; says whether it has
+    /// the case of that one.
     pub(crate) fn find_name<'n>(&self, names: &[&'n str]) -> Option<(&'n str, bool)> {
         let own = decode(self.name);
-        let find = |same: fn(&[u8], &[u8]) -> bool| {
-            let mut names = names.iter();
-            names.find(|name| same(name.as_bytes(), &own)).copied()
-        };
-        let exact = find(|name, own| name == own).map(|name| (name, true));
-        exact.or_else(|| find(<[u8]>::eq_ignore_ascii_case).map(|name| (name, false)))
+        let mut names = names.iter();
+        let name = names.find(|name| name.as_bytes().eq_ignore_ascii_case(&own))?;
+        Some((name, *name.as_bytes() == *own))
     }
 
     /// Returns the decoded value.
@@ -244,7 +241,7 @@ fn not_a_target() -> Refusal {
 /// reading. What is not may have one, too.
 fn is_readable(raw: &[u8]) -> bool {
     let mut escapes = memchr_iter(b'%', raw);
-    all_at_once(raw, is_printable)
+    scan::all(raw, is_printable)
         && escapes.all(|at| {
             raw.get(at + 1..)
                 .and_then(escaped)
@@ -254,18 +251,13 @@ fn is_readable(raw: &[u8]) -> bool {
 
 /// Says whether nothing is to be decoded, and nothing to be refused.
 fn is_plain(raw: &[u8]) -> bool {
-    all_at_once(raw, |byte| {
-        is_printable(byte) & (byte != b'%') & (byte != b'+')
+    scan::all(raw, |byte| {
+        is_printable(byte) && !matches!(byte, b'%' | b'+')
     })
 }
 
 fn is_printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
-}
-
-/// Asks about every byte, whatever was said of those before it: sixteen at a time.
-fn all_at_once(raw: &[u8], rule: impl Fn(u8) -> bool) -> bool {
-    raw.iter().fold(true, |all, byte| all & rule(*byte))
 }
 
 /// Decodes byte by byte. What is no escape stands for itself.

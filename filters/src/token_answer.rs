@@ -15,7 +15,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{BodyPlan, Context, Filter, HeaderEdit, Refusal, ResponseEdits, reply};
+use crate::{BodyPlan, Context, Filter, HeaderEdit, Refusal, ResponseEdits, reply, scan};
 
 /// The largest token answer that is read, in bytes.
 pub(crate) const LIMIT: usize = 1024 * 1024;
@@ -134,21 +134,15 @@ pub(crate) struct Jwt<'a> {
 impl<'a> Jwt<'a> {
     /// Takes a token apart; `None` when it is not three parts of base64url.
     pub(crate) fn parse(token: &'a str) -> Option<Self> {
-        let segment = |part: &&str| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        };
-        let parts: Vec<&str> = token.split('.').collect();
-        match parts.as_slice() {
-            [header, payload, signature]
-                if [header, payload, signature].into_iter().all(segment) =>
-            {
-                Some(Self { header, payload })
-            }
-            _ => None,
-        }
+        let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let segment = |part: &str| !part.is_empty() && scan::all(part.as_bytes(), base64url);
+        // A fourth part is no base64url either, for the dot before it.
+        let (header, rest) = token.split_once('.')?;
+        let (payload, signature) = rest.split_once('.')?;
+        [header, payload, signature]
+            .into_iter()
+            .all(segment)
+            .then_some(Self { header, payload })
     }
 
     /// Reads the header; `None` when it is no object of that shape.

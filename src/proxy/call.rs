@@ -124,7 +124,7 @@ impl Call {
             head.uri = Uri::from(target);
         }
         for edit in edits.headers {
-            // Fields are refused beyond 24,576 of them, and a request has a hundredth of that.
+            // Only a map of thousands refuses one more, and a request has no more than `limits` say.
             let _ = match edit {
                 HeaderEdit::Set(name, value) => head.headers.try_insert(name, value).map(drop),
                 HeaderEdit::Append(name, value) => head.headers.try_append(name, value).map(drop),
