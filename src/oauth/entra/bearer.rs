@@ -309,6 +309,11 @@ impl Settings {
     /// API: beside another one's scopes there would be none. Without an API the access token goes
     /// nowhere, so what else it is for does no harm; the scopes of an API that was the bearer before
     /// would, as Entra takes them for scopes of Graph.
+    ///
+    /// A token request that names no scope of the API asks for all of them, and not for none: what Entra
+    /// then gives follows the sign-in, which may have been for another bearer or another form of the
+    /// scope (AADSTS28003, 90009), and Microsoft advises against relying on it. The price is that all
+    /// have to be consented to, which the steps of `check` see to.
     fn repair_scope(&self, place: &str) -> Step {
         let (needed, default): (Vec<String>, Vec<String>) = if self.api_in_use().is_some() {
             let beside = self.scopes.iter().flatten();

@@ -1,8 +1,8 @@
 //! `scope`: forgotten, bare, mixed, of too many APIs, or told in other words than it was asked in.
 
-use mcp_gateway_emulator::entra::{API_SCOPE, CLIENT_ID, Endpoint};
+use mcp_gateway_emulator::entra::{API_SCOPE, App, CLIENT_ID, Endpoint, Grant};
 
-use super::{API, API_URI, cures_sign_in, seen, signs_in, told, with_api, with_one_app};
+use super::{API, API_URI, bearer, cures_sign_in, seen, signs_in, told, with_api, with_one_app};
 use crate::{oauth::flow::Flow, world::World};
 
 /// Each bearer: what a client does not ask for, the gateway does.
@@ -128,6 +128,48 @@ async fn scopes_of_two_apis_are_one_token() {
     let flow = Flow::through_gateway(&world);
     let code = flow.code(&asked).await.unwrap();
     assert_eq!(flow.redeem(&code, &asked).await.status, 200);
+}
+
+/// Whoever names no scope to the token endpoint asks for all of the API: each has to be consented to.
+#[tokio::test]
+async fn a_token_request_without_a_scope_needs_consent_to_every_one() {
+    const MORE: &str = "tools.list";
+    let company = |consented: &[&str]| {
+        let grant = Grant {
+            client: CLIENT_ID.to_owned(),
+            resource: API.to_owned(),
+            scopes: consented.iter().copied().map(str::to_owned).collect(),
+            principal: None,
+        };
+        World::builder()
+            .entra(|entra| {
+                let app = App::new(API, "MCP API").exposes(API_URI, &[API_SCOPE, MORE]);
+                entra.app(app).grant(grant)
+            })
+            .provider(&bearer("access_token").replace(API_SCOPE, &format!("{API_SCOPE}, {MORE}")))
+            .audience(API)
+            .workload("github")
+            .route("/mcp")
+            .start()
+    };
+    let asked = [("scope", API_SCOPE)];
+    let world = company(&[API_SCOPE]).await;
+    let flow = Flow::through_gateway(&world);
+    let code = flow.code(&asked).await.unwrap();
+    let refused = flow.redeem(&code, &[]).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(told(&refused).contains("AADSTS65001"), "{refused:?}");
+    assert!(
+        told(&refused).contains("every scope of `api`"),
+        "{refused:?}"
+    );
+    let code = flow.code(&asked).await.unwrap();
+    let answer = flow.redeem(&code, &asked).await;
+    assert_eq!(answer.json()["scope"], API_SCOPE, "{answer:?}");
+
+    let world = company(&[API_SCOPE, MORE]).await;
+    let tokens = signs_in(&world, &asked).await;
+    assert_eq!(tokens["scope"], format!("{API_SCOPE} {MORE}"));
 }
 
 /// Any name of the API is understood, and one goes on.

@@ -123,7 +123,7 @@ pub const HINTS: &[Hint] = &[
         65001,
         "nobody has consented to the scopes",
         Who::Administrator,
-        CONSENT,
+        "grant admin consent under `API permissions` to what the gateway asks for in `scopes` and to every scope of `api`: a token request that names none asks for all of them",
     ),
     hint(
         65004,
