@@ -190,6 +190,7 @@ fn count(directory: &Path) -> BTreeMap<String, u64> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let entra = runtime.block_on(Entra::builder().start()).unwrap();
     let token = entra.token("alice").build();
+    fs::create_dir_all(directory).unwrap();
     let mut gateway = Gateway::start(&entra, &token, directory);
     gateway
         .scenarios(&entra, &token)
