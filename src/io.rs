@@ -4,6 +4,34 @@
 //! travels through Pingora's HTTP sessions and pools like any connection. All parts but reading are
 //! here; how a wrapper reads, and perhaps how it writes, is what makes it one.
 
+use std::{
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// How much is read at once: with the head of a chunk or frame before it, and encrypted, it fits into
+/// 14 KiB, the largest size that jemalloc gives no more than was asked for.
+pub(crate) const PIECE: usize = 14 * 1024 - 64;
+
+/// Reads up to [`PIECE`] bytes, once there are some, and shows them to `take`; none at the end.
+///
+/// The room for them is on the stack: it is needed for no longer than the call, and whoever waits
+/// holds none.
+pub(crate) fn poll_piece<T>(
+    io: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    take: impl FnOnce(&[u8]) -> T,
+) -> Poll<io::Result<T>> {
+    let mut room = [MaybeUninit::uninit(); PIECE];
+    let mut room = ReadBuf::uninit(&mut room);
+    ready!(Pin::new(io).poll_read(cx, &mut room))?;
+    Poll::Ready(Ok(take(room.filled())))
+}
+
 /// Implements `AsyncWrite` for a type whose field `io` is a `Stream`.
 macro_rules! leave_writing_to_io {
     ($wrapper:ty) => {

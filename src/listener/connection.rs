@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    admission::{AddressPermit, Admission, Admitted},
+    admission::{AddressPermit, Admission, Admitted, Permit},
     app::{App, Http2},
     preface,
     tls::Tls,
@@ -76,19 +76,26 @@ fn asks_for_health(head: &[u8]) -> bool {
 }
 
 /// Shows a connection in the metrics for as long as it lives.
-struct Active<'a>(&'a IntGauge);
+struct Active(IntGauge);
 
-impl<'a> Active<'a> {
-    fn count(active: &'a IntGauge) -> Self {
+impl Active {
+    fn count(active: &IntGauge) -> Self {
         active.inc();
-        Self(active)
+        Self(active.clone())
     }
 }
 
-impl Drop for Active<'_> {
+impl Drop for Active {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// What a connection is counted by, for as long as it lives.
+struct Counted {
+    _active: Active,
+    _permit: Permit,
+    _of_address: AddressPermit,
 }
 
 impl<A: App> Connections<A> {
@@ -187,10 +194,55 @@ impl<A: App> Connections<A> {
         match begun {
             Ok(head) => Some(head),
             Err(refused) => {
-                self.answer(wire, &refused).await;
+                Box::pin(self.answer(wire, &refused)).await;
                 None
             }
         }
+    }
+
+    /// Serves an HTTP/1 connection to its end.
+    async fn http1(self: Arc<Self>, io: Stream, counted: Counted, shutdown: ShutdownWatch) {
+        let _counted = counted;
+        let mut wire = Some(Box::new(Wire::new(io, self.refusals.clone())));
+        let mut settings = None;
+        while let Some(next) = wire.take() {
+            wire = self.request(next, &mut settings, &shutdown).await;
+        }
+    }
+
+    /// Serves the next request; gives the connection back when another one can follow.
+    async fn request(
+        &self,
+        mut wire: Box<Wire>,
+        settings: &mut Option<HttpPersistentSettings>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Box<Wire>> {
+        let head = self.head(&mut wire, settings.is_none(), shutdown).await?;
+        let mut session = ServerSession::new_http1(wire);
+        match settings.take() {
+            Some(settings) => settings.apply_to_session(&mut session),
+            None => session.set_keepalive(Some(self.limits.idle_timeout.0.as_secs().max(1))),
+        }
+        if *shutdown.borrow() {
+            end_after(&mut session);
+        }
+        session.set_pipelined_prefix(head);
+        let (stream, kept) = self.app.serve(session, shutdown).await?.consume();
+        *settings = kept;
+        Wire::back(stream)
+    }
+
+    /// Serves an HTTP/2 connection to its end.
+    async fn http2(self: Arc<Self>, io: Stream, counted: Counted, shutdown: ShutdownWatch) {
+        let _counted = counted;
+        let mut wire = Wire::http2(io, self.refusals.clone());
+        // Pingora would wait for it for ever.
+        let preface = timeout(self.limits.head_timeout.0, http2_preface(&mut wire)).await;
+        if !preface.unwrap_or(false) {
+            self.refuse("http2_preface");
+            return;
+        }
+        ServerApp::process_new(&self.http2, Box::new(wire), &shutdown).await;
     }
 
     /// Tells a client why its head is refused, and closes: what follows cannot be framed.
@@ -315,7 +367,7 @@ impl<A: App> ServerApp for Connections<A> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let _active = Active::count(&self.active);
+        let active = Active::count(&self.active);
         let permit = match self.admission.enter() {
             Ok(permit) => permit,
             Err(refused) => {
@@ -333,34 +385,20 @@ impl<A: App> ServerApp for Connections<A> {
             }
             return None;
         }
-        // Boxed, so that an idle connection does not hold the room that its handshake needed.
-        let (io, _counted) = Box::pin(self.handshake(tcp, permit.admitted())).await?;
+        let (io, of_address) = self.handshake(tcp, permit.admitted()).await?;
+        let counted = Counted {
+            _active: active,
+            _permit: permit,
+            _of_address: of_address,
+        };
+        // In a task of its own: this one has room for two handshakes, Pingora's and ours, and would
+        // hold it for as long as the connection lives.
+        let (this, shutdown) = (Arc::clone(self), shutdown.clone());
         if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
-            let mut wire = Wire::http2(io, self.refusals.clone());
-            // Pingora would wait for it for ever.
-            let preface = timeout(self.limits.head_timeout.0, http2_preface(&mut wire)).await;
-            if !preface.unwrap_or(false) {
-                self.refuse("http2_preface");
-                return None;
-            }
-            return ServerApp::process_new(&self.http2, Box::new(wire), shutdown).await;
+            tokio::spawn(this.http2(io, counted, shutdown));
+        } else {
+            tokio::spawn(this.http1(io, counted, shutdown));
         }
-        let mut wire = Box::new(Wire::new(io, self.refusals.clone()));
-        let mut settings: Option<HttpPersistentSettings> = None;
-        loop {
-            let head = self.head(&mut wire, settings.is_none(), shutdown).await?;
-            let mut session = ServerSession::new_http1(wire);
-            match settings.take() {
-                Some(settings) => settings.apply_to_session(&mut session),
-                None => session.set_keepalive(Some(self.limits.idle_timeout.0.as_secs().max(1))),
-            }
-            if *shutdown.borrow() {
-                end_after(&mut session);
-            }
-            session.set_pipelined_prefix(head);
-            let (stream, kept) = self.app.serve(session, shutdown).await?.consume();
-            wire = Wire::back(stream)?;
-            settings = kept;
-        }
+        None
     }
 }

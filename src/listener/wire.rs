@@ -8,7 +8,9 @@
 //! It travels through Pingora's HTTP session and comes back from it when the connection is kept.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Instant,
@@ -17,21 +19,17 @@ use std::{
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
 use prometheus::IntCounterVec;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     ingress::{BodyScan, FrameScan, Framing, Refused},
-    io::leave_to_io,
+    io::{leave_to_io, poll_piece},
 };
 
-/// The first allocation for a head: most requests, with the token of their caller and a call, come
-/// in one read.
-const HEAD_ALLOCATION: usize = 4096;
 /// How much of the requests after this one is held before the client has to wait.
 const AHEAD_LIMIT: usize = 16 * 1024;
 
-/// How much of what was written a client may leave in the buffers of TLS, which would take 64 KiB, before
-/// it gets more; and the most that they are given at once.
+/// How much TLS may hold of what was written and not taken; its own limit is 64 KiB.
 const WRITE_LIMIT: usize = 16 * 1024;
 
 /// A client connection, between two requests or within one.
@@ -85,10 +83,14 @@ impl Wire {
 
     /// Reads more of the next head; 0 when the client is done.
     pub(super) async fn read_ahead(&mut self) -> io::Result<usize> {
-        if self.ahead.is_empty() {
-            self.ahead = BytesMut::with_capacity(HEAD_ALLOCATION);
-        }
-        self.io.read_buf(&mut self.ahead).await
+        let Self { io, ahead, .. } = self;
+        poll_fn(|cx| {
+            poll_piece(io, cx, |read| {
+                ahead.extend_from_slice(read);
+                read.len()
+            })
+        })
+        .await
     }
 
     /// Begins a request whose head has `length` bytes; returns the head and what was read of its
@@ -107,10 +109,9 @@ impl Wire {
 
     /// Reads and forgets up to `limit` bytes, until the client is done.
     pub(super) async fn discard(&mut self, limit: usize) -> io::Result<()> {
-        let mut rest = [0; 4096];
         let mut read = 0;
         while read < limit {
-            match self.io.read(&mut rest).await? {
+            match poll_fn(|cx| poll_piece(&mut self.io, cx, <[u8]>::len)).await? {
                 0 => break,
                 n => read += n,
             }
@@ -128,9 +129,9 @@ impl Wire {
     /// Waits for the client to leave while its request is worked on. What it sends meanwhile is
     /// kept, as far as there is room; then it is not read, and leaving is not noticed.
     fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; 1024];
+        let mut bytes = [MaybeUninit::uninit(); 1024];
         while self.ahead.len() < AHEAD_LIMIT {
-            let mut buf = ReadBuf::new(&mut bytes);
+            let mut buf = ReadBuf::uninit(&mut bytes);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
@@ -142,11 +143,12 @@ impl Wire {
 }
 
 impl Wire {
-    /// Waits until TLS holds little enough to be given more; says how much.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Waits until TLS holds nothing, unless there is room for `length` more bytes beside what it
+    /// holds; returns how many may be written.
+    fn poll_room(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
         match self.unflushed {
             None => return Poll::Ready(Ok(usize::MAX)),
-            Some(unflushed) if unflushed < WRITE_LIMIT => {}
+            Some(unflushed) if unflushed == 0 || unflushed + length <= WRITE_LIMIT => {}
             Some(_) => ready!(Pin::new(&mut *self).poll_flush(cx))?,
         }
         Poll::Ready(Ok(WRITE_LIMIT))
@@ -166,7 +168,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let room = ready!(self.poll_room(cx))?;
+        let room = ready!(self.poll_room(cx, buf.len()))?;
         let buf = buf.get(..room).unwrap_or(buf);
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf));
         self.wrote(written)
@@ -177,8 +179,8 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let room = ready!(self.poll_room(cx))?;
-        let all: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        let room = ready!(self.poll_room(cx, all))?;
         // Twice, so that the head of a frame or chunk leaves with what it is about.
         let written = if all <= room.saturating_mul(2) {
             ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))
@@ -255,7 +257,7 @@ leave_to_io!(Wire);
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
     use crate::telemetry::metrics::Metrics;

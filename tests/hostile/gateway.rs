@@ -70,7 +70,7 @@ impl Gateway {
              sessions: {{ state_directory: {} }}\n\
              limits: {limits}\n\
              authorization_server: {{ entra: {{ tenant: {}, client_id: {}, authority: \"{}\" }} }}\n\
-             upstreams: {{ judge: {{ backends: [\"{}\"], connect_timeout: 1m, health_check: {{ path: /judge, timeout: 1m }} }} }}\n\
+             upstreams: {{ judge: {{ backends: [\"{}\"], connect_timeout: 1m, health_check: {{ path: /judge, expect: success }} }} }}\n\
              routes:\n  - {{ path: /mcp, mcp: {{ upstream: judge }} }}\n  - {{ path: /*, filters: [{{ proxy: {{ upstream: judge }} }}] }}\n",
             state.display(),
             entra.tenant(),

@@ -5,24 +5,19 @@
 //! of what is in it besides, and takes a malformed chunk for the end. Trailers and interim answers
 //! are read and dropped. It does not write, and knows no time limit.
 
-use std::{
-    future::poll_fn,
-    mem::MaybeUninit,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::{future::poll_fn, mem::MaybeUninit};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use httparse::{ParserConfig, Status};
 use pingora::http::ResponseHeader;
 use pingora_core::{BError, Error, ErrorType, OrErr as _, protocols::Stream};
-use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::ingress::{BodyScan, Framing};
+use crate::{
+    ingress::{BodyScan, Framing},
+    io::poll_piece,
+};
 
-/// How much is read at once.
-const PIECE: usize = 16 * 1024;
 /// How much more than a head may come with it before the head is copied.
 const COPIED: usize = 1024;
 /// The longest head.
@@ -203,16 +198,9 @@ impl Reader {
 
     /// Reads what there is, once there is something; nothing at the end.
     async fn read(&mut self) -> Result<Bytes, BError> {
-        poll_fn(|cx| self.poll_read(cx)).await
-    }
-
-    /// The room to read into is on the stack: it is needed for no longer than the call.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, BError>> {
-        let mut room = [MaybeUninit::uninit(); PIECE];
-        let mut room = ReadBuf::uninit(&mut room);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))
-            .or_err(ErrorType::ReadError, "from the backend")?;
-        Poll::Ready(Ok(Bytes::copy_from_slice(room.filled())))
+        poll_fn(|cx| poll_piece(&mut self.io, cx, Bytes::copy_from_slice))
+            .await
+            .or_err(ErrorType::ReadError, "from the backend")
     }
 
     /// Gives the connection back for another request, when the answer was read whole and none of

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
+use crate::io::PIECE;
 
 /// What is read of an answer: status, body, and whether the connection can be used again.
 type Read = Result<(u16, String, bool), String>;
