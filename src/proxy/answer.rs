@@ -15,9 +15,6 @@ use crate::{respond, snapshot::Step};
 /// How long a client may refuse to take the next bytes where nobody has said it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How many fields an answer may get on its way out without its map growing.
-const MORE_FIELDS: usize = 8;
-
 /// What the steps want done with the body of a response, in the order they see it.
 #[derive(Default)]
 pub(super) struct Rewriting {

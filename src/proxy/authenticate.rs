@@ -174,8 +174,11 @@ pub(super) fn bearer(head: &request::Parts) -> Result<&str, Problem> {
     if fields.next().is_some() {
         return Err(Problem::Malformed);
     }
-    // Not `to_str`, which goes byte by byte. What else is no token is refused when it is read.
-    let text = std::str::from_utf8(field.as_bytes()).map_err(|_| Problem::Malformed)?;
+    // Not `to_str`, which goes byte by byte.
+    let text = std::str::from_utf8(field.as_bytes())
+        .ok()
+        .filter(|text| text.is_ascii())
+        .ok_or(Problem::Malformed)?;
     // The scheme is case-insensitive (RFC 9110 §11.1).
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => {
@@ -242,7 +245,7 @@ mod tests {
     fn check(fields: &[&str], expect: Option<&str>) {
         let mut request = http::Request::builder();
         for field in fields {
-            request = request.header("authorization", *field);
+            request = request.header("authorization", field.as_bytes());
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         assert_eq!(bearer(&parts).ok(), expect, "{fields:?}");
@@ -273,6 +276,7 @@ mod tests {
         check(&["Bearer"], None);
         check(&["Bearer "], None);
         check(&["Basic abc"], None);
+        check(&["Bearer abc.dé.f"], None);
         check(&["Bearer a", "Bearer b"], None);
     }
 }
