@@ -203,6 +203,8 @@ fn line(bytes: &[u8]) -> Result<&[u8], Read> {
 pub struct Answer<'a> {
     /// How many answers, interim ones apart.
     pub finals: usize,
+    /// The content of the first of them, unless it ends with the connection.
+    pub first: Option<Vec<u8>>,
     /// What is no whole answer.
     pub rest: &'a [u8],
 }
@@ -211,19 +213,27 @@ pub struct Answer<'a> {
 pub fn answers<'a, 'm>(bytes: &'a [u8], mut methods: impl Iterator<Item = &'m [u8]>) -> Answer<'a> {
     let mut rest = bytes;
     let mut finals = 0;
+    let mut first = None;
     let mut method = methods.next();
-    while let Some((length, status)) = answer(rest, method) {
+    while let Some((length, status, content)) = answer(rest, method) {
         rest = &rest[length..];
         if status >= 200 {
             finals += 1;
+            if finals == 1 {
+                first = content;
+            }
             method = methods.next();
         }
     }
-    Answer { finals, rest }
+    Answer {
+        finals,
+        first,
+        rest,
+    }
 }
 
-/// The length and status of the first answer.
-fn answer(bytes: &[u8], method: Option<&[u8]>) -> Option<(usize, u16)> {
+/// The length, status and content of the first answer.
+fn answer(bytes: &[u8], method: Option<&[u8]>) -> Option<(usize, u16, Option<Vec<u8>>)> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let mut lines = lines(&bytes[..end - 2])?.into_iter();
     let start = lines.next()?.strip_prefix(b"HTTP/1.1 ")?;
@@ -236,9 +246,11 @@ fn answer(bytes: &[u8], method: Option<&[u8]>) -> Option<(usize, u16)> {
         fields,
     };
     let empty = method == Some(b"HEAD") || matches!(status, 100..200 | 204 | 304);
+    let said = ["content-length", "transfer-encoding"].map(|name| head.values(name).count());
+    let framed = empty || said != [0, 0];
     let body = if empty { Body::Length(0) } else { head.body()? };
     match body.read(&bytes[end..]) {
-        Read::Whole(length, _) => Some((end + length, status)),
+        Read::Whole(length, content) => Some((end + length, status, framed.then_some(content))),
         Read::Part | Read::Broken => None,
     }
 }

@@ -1,11 +1,13 @@
 //! What the fuzz targets of `fuzz/` see of this layer; no interface for programs.
 
 use bytes::Bytes;
-use http::request;
+use http::{Method, request};
+use pingora_core::protocols::Stream;
 
 use super::{
     authenticate,
     jsonrpc::{Message, error_body},
+    leg::Reader,
 };
 
 /// What is read of a JSON-RPC message.
@@ -34,4 +36,32 @@ pub fn peek(body: &Bytes) -> Option<Peek> {
 #[must_use]
 pub fn bearer(head: &request::Parts) -> Option<&str> {
     authenticate::bearer(head).ok()
+}
+
+/// What is read of an upstream's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status of the final answer.
+    pub status: u16,
+    /// Its content.
+    pub body: Vec<u8>,
+    /// Whether another request may follow on the connection.
+    pub kept: bool,
+}
+
+/// Reads the answer to a request of this method; `None` when it breaks off or is refused.
+pub async fn answer(upstream: Stream, method: &Method) -> Option<Answer> {
+    let mut reader = Reader::new(upstream);
+    let (head, mut end) = reader.head(method).await.ok()?;
+    let mut body = vec![];
+    while !end {
+        let (data, last) = reader.piece().await.ok()?;
+        body.extend_from_slice(&data);
+        end = last;
+    }
+    Some(Answer {
+        status: head.status.as_u16(),
+        body,
+        kept: reader.reuse().is_some(),
+    })
 }

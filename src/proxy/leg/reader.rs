@@ -74,7 +74,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the connection ends or fails before, or the head is malformed; without bytes of it.
-    pub(super) async fn head(
+    pub(in crate::proxy) async fn head(
         &mut self,
         method: &Method,
     ) -> Result<(Box<ResponseHeader>, bool), BError> {
@@ -205,7 +205,7 @@ impl Reader {
 
     /// Gives the connection back for another request, when the answer was read whole and none of
     /// its bytes was one too many.
-    pub(super) fn reuse(self) -> Option<Stream> {
+    pub(in crate::proxy) fn reuse(self) -> Option<Stream> {
         let ended = self.is_done() && self.ahead.is_empty();
         (self.kept && ended).then_some(self.io)
     }
