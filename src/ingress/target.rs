@@ -26,10 +26,9 @@ pub fn check_target(target: &[u8], limits: &Limits) -> Result<(), Refused> {
             "the request target must be a path that starts with a slash",
         ));
     }
-    if !target
-        .iter()
-        .all(|b| matches!(b, 0x21..=0x7e) && *b != b'#')
-    {
+    // To the end, whatever is found before: this way the compiler looks at many bytes at once.
+    let visible = |byte: u8| (0x21..=0x7e).contains(&byte) & (byte != b'#');
+    if !target.iter().fold(true, |all, byte| all & visible(*byte)) {
         return Err(Refused::bad(
             "target_bytes",
             "the request target holds bytes that a URI cannot hold",
