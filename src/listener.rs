@@ -5,6 +5,7 @@ mod app;
 mod certificates;
 mod config;
 mod connection;
+mod head;
 mod preface;
 mod tls;
 mod wire;
