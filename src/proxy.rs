@@ -353,37 +353,44 @@ async fn apply(
 }
 
 impl App for Proxy {
-    async fn serve(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "it would hold the session as an argument and once more as a variable, for as long \
+                  as each connection lives"
+    )]
+    fn serve(
         &self,
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.request(&mut session).await?;
-        let _counted = InFlight::count(&self.inflight);
-        let mut call = Call::new(self.snapshot.load_full(), self.ids.next(), &session);
-        session.set_write_timeout(Some(call.snapshot.limits.write_timeout.0));
-        let answered = self.answer(&mut session, &mut call, shutdown).await;
-        if let Err(failure) = &answered {
-            match failure {
-                Failure::Gone(error) => {
-                    call.reason = Some("client_gone");
-                    log::debug!(kind = error.etype().as_str(); "a client left");
-                }
-                Failure::Cut(reason) => call.reason = Some(reason),
-                Failure::Answered { reason, defect, .. } => {
-                    call.reason = Some(reason);
-                    self.report(*defect, &call);
+    ) -> impl Future<Output = Option<ReusedHttpStream>> + Send {
+        async move {
+            self.request(&mut session).await?;
+            let _counted = InFlight::count(&self.inflight);
+            let mut call = Call::new(self.snapshot.load_full(), self.ids.next(), &session);
+            session.set_write_timeout(Some(call.snapshot.limits.write_timeout.0));
+            let answered = self.answer(&mut session, &mut call, shutdown).await;
+            if let Err(failure) = &answered {
+                match failure {
+                    Failure::Gone(error) => {
+                        call.reason = Some("client_gone");
+                        log::debug!(kind = error.etype().as_str(); "a client left");
+                    }
+                    Failure::Cut(reason) => call.reason = Some(reason),
+                    Failure::Answered { reason, defect, .. } => {
+                        call.reason = Some(reason);
+                        self.report(*defect, &call);
+                    }
                 }
             }
+            call.ended(&session, &self.log);
+            if answered.is_err() {
+                // An HTTP/1 answer ends without its last chunk, an HTTP/2 stream is reset: what was
+                // cut must not look whole.
+                session.shutdown().await;
+                return None;
+            }
+            respond::finish(session).await
         }
-        call.ended(&session, &self.log);
-        if answered.is_err() {
-            // An HTTP/1 answer ends without its last chunk, an HTTP/2 stream is reset: what was
-            // cut must not look whole.
-            session.shutdown().await;
-            return None;
-        }
-        respond::finish(session).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {
