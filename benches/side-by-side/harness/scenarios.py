@@ -8,7 +8,7 @@ import contextlib
 import json
 
 from . import checks
-from .servers import METADATA
+from .server import METADATA
 
 EVERYONE = ("nginx", "haproxy", "envoy", "caddy", "noop", "gateway")
 
