@@ -1,7 +1,8 @@
 """The servers that are compared: how each is configured and started.
 
-Every server has one worker thread and no access log, listens on loopback, plain and with TLS, and
-answers the same paths: `/.well-known/…` from memory, `/mcp` through the upstream.
+Every server has one worker thread and no access log, and listens, plain and with TLS, on loopback
+where it can be told to. All answer the same paths: `/.well-known/…` from memory, `/mcp` through the
+upstream.
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from .bed import HERE
 from .processes import Process, accepts, free_port, wait_until
-from .server import METADATA, Server
+from .server import Server
 
 
 class Nginx(Server):
@@ -187,6 +188,68 @@ class Envoy(Server):
                 },
             }],
         }}
+
+
+class Agentgateway(Server):
+    """An MCP gateway in Rust, here with a plain backend: it forwards, and reads no JSON-RPC."""
+
+    name, title, verifies = "agentgateway", "agentgateway, `jwtAuth`", True
+    # It samples its own allocations; without that it is cheaper.
+    environment = {"PPROF_ALLOC_SAMPLE_RATE": "0"}
+
+    def program(self):
+        found = shutil.which(os.environ.get("AGENTGATEWAY") or self.name)
+        return Path(found).absolute() if found else None
+
+    def arguments(self, directory):
+        file = directory / "agentgateway.json"
+        file.write_text(json.dumps(self.configuration()))
+        return [self.program(), "-f", file]
+
+    def configuration(self):
+        bed = self.bed
+        routes = [
+            {
+                "matches": [{"path": {"pathPrefix": "/.well-known/"}}],
+                "policies": {
+                    "directResponse": {"status": 200, "body": bed.metadata},
+                    "responseHeaderModifier": {"set": {"content-type": "application/json"}},
+                },
+            },
+            {
+                "matches": [{"path": {"pathPrefix": "/mcp"}}],
+                "policies": {"jwtAuth": {
+                    "mode": "strict",
+                    "issuer": bed.tenant["issuer"],
+                    "audiences": [bed.tenant["client_id"]],
+                    "jwks": json.dumps(bed.jwks),
+                }},
+                "backends": [{
+                    "host": f"127.0.0.1:{bed.upstream_port}",
+                    # It takes the token away; the others forward it.
+                    "policies": {"backendAuth": {"passthrough": {}}},
+                }],
+            },
+        ]
+        pair = {"cert": str(bed.certificate), "key": str(bed.key)}
+        return {
+            "config": {
+                "workerThreads": 1,
+                # An access log is written at `info`.
+                "logging": {"level": "error"},
+                # It listens on every address, and can only be told the port.
+                "enableIpv6": False,
+                "adminAddr": "127.0.0.1:0",
+                "statsAddr": "127.0.0.1:0",
+                "readinessAddr": "127.0.0.1:0",
+            },
+            "binds": [
+                {"port": self.plain, "listeners": [{"protocol": "HTTP", "routes": routes}]},
+                {"port": self.tls, "listeners": [
+                    {"protocol": "HTTPS", "tls": pair, "routes": routes},
+                ]},
+            ],
+        }
 
 
 class OldStack(Server):
@@ -374,4 +437,4 @@ class Direct(Server):
         return []
 
 
-ALL = [Nginx, HaProxy, Envoy, OldStack, Noop, Gateway]
+ALL = [Nginx, HaProxy, Envoy, Agentgateway, OldStack, Noop, Gateway]
