@@ -8,7 +8,7 @@ import json
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from .bed import CALL
-from .servers import METADATA
+from .server import METADATA
 
 
 class Dishonest(Exception):

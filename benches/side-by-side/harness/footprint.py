@@ -4,7 +4,8 @@ import statistics
 import time
 
 from . import checks
-from .scenarios import METADATA, open_streams
+from .scenarios import open_streams
+from .server import METADATA
 
 
 def measure(server, connections, streams, starts, say):

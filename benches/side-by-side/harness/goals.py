@@ -91,6 +91,7 @@ ALL = [
     Goal("MCP POST, instructions", "no-op", 1.20, instructions("post")),
     Goal("MCP POST, CPU", "HAProxy `jwt_verify`", 0.9, cpu("post", "haproxy")),
     Goal("MCP POST, CPU", "Envoy `jwt_authn`", 0.5, cpu("post", "envoy")),
+    Goal("MCP POST, CPU", "agentgateway `jwtAuth`", 0.45, cpu("post", "agentgateway")),
     Goal("MCP POST, TLS and HTTP/2, CPU", "HAProxy `jwt_verify`", 0.65, cpu("post-h2", "haproxy")),
     Goal("first request of a token, CPU", "the same, known", 60, between("first", "post"), " µs"),
     Goal("full TLS handshake, CPU", "nginx", 0.8, cpu("handshake", "nginx")),

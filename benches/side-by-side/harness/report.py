@@ -147,7 +147,8 @@ def machine(servers):
 
 
 def version(server):
-    flags = {"nginx": "-v", "haproxy": "-v", "caddy": "version", "envoy": "--version"}
+    flags = {"nginx": "-v", "haproxy": "-v", "caddy": "version", "envoy": "--version",
+             "agentgateway": "-V"}
     if server.name not in flags:
         return None
     asked = subprocess.run([server.program(), flags[server.name]], capture_output=True, text=True,

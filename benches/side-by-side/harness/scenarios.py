@@ -8,9 +8,9 @@ import contextlib
 import json
 
 from . import checks
-from .servers import METADATA
+from .server import METADATA
 
-EVERYONE = ("nginx", "haproxy", "envoy", "caddy", "noop", "gateway")
+EVERYONE = ("nginx", "haproxy", "envoy", "agentgateway", "caddy", "noop", "gateway")
 
 
 class Scenario:
@@ -98,7 +98,7 @@ class FirstOfToken(Post):
     """Each request brings a token that the server has not seen."""
 
     name, title = "first", "MCP POST with a new token, HTTP/1.1"
-    participants = ("haproxy", "envoy", "gateway")
+    participants = ("haproxy", "envoy", "agentgateway", "gateway")
     requests = 400
 
     def script(self, server, round_number):

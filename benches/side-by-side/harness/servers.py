@@ -1,107 +1,20 @@
-"""The servers that are compared: how each is configured, started and asked.
+"""The servers that are compared: how each is configured and started.
 
-Every server has one worker thread and no access log, listens on loopback, plain and with TLS, and
-answers the same paths: `/.well-known/…` from memory, `/mcp` through the upstream.
+Every server has one worker thread and no access log, and listens, plain and with TLS, on loopback
+where it can be told to. All answer the same paths: `/.well-known/…` from memory, `/mcp` through the
+upstream.
 """
 
-import http.client
 import json
 import os
 import shutil
 import signal
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 from .bed import HERE
 from .processes import Process, accepts, free_port, wait_until
-
-METADATA = "/.well-known/oauth-protected-resource/mcp"
-
-
-class Server:
-    """One server. Subclasses say where its program is and write its configuration."""
-
-    name = ""
-    #: What stands in tables.
-    title = ""
-    #: Whether `/mcp` needs a valid token.
-    verifies = False
-    #: Where tokens are exchanged.
-    token_path = "/oauth2/token"
-    #: What makes it stop at once, and in an orderly way, so that valgrind can write its figures.
-    stop_signal = signal.SIGTERM
-    environment = {}
-
-    def __init__(self, bed):
-        self.bed = bed
-        self.plain = self.tls = 0
-        self.process = None
-
-    def program(self):
-        """Where the program is, or None when this machine does not have it."""
-        found = shutil.which(self.name, path=os.environ["PATH"] + ":/usr/sbin")
-        return Path(found) if found else None
-
-    def arguments(self, directory):
-        """Writes the configuration into the directory and returns the command line."""
-        raise NotImplementedError
-
-    def before(self, directory):
-        """Starts what the server needs beside itself."""
-
-    def start(self, under=(), seconds=20):
-        """Starts it and returns the milliseconds until its first answer; stops it on failure."""
-        try:
-            return self.begin(under, seconds)
-        except Exception:
-            self.stop()
-            raise
-
-    def begin(self, under, seconds):
-        """Starts it; see `start`."""
-        directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=self.bed.directory))
-        # Whoever had the old ones may still be on its way out.
-        self.plain, self.tls = free_port(), free_port()
-        arguments = self.arguments(directory)
-        self.before(directory)
-        began = time.monotonic()
-        log = directory / "output.log"
-        self.process = Process([*under, *arguments], log, env=self.environment, cwd=directory)
-        what = f"{self.name} does not listen, see {log}"
-        gone = lambda: not self.process.alive()
-        wait_until(lambda: accepts(self.plain) or gone(), what, seconds, pause=0.001)
-        if gone():
-            raise RuntimeError(f"{self.name} ended: {log.read_text()[-500:]}")
-        first = http.client.HTTPConnection("127.0.0.1", self.plain)
-        first.request("GET", METADATA, headers={"Host": "localhost"})
-        first.getresponse().read()
-        took = (time.monotonic() - began) * 1000
-        first.close()
-        return took
-
-    def stop(self, orderly=False):
-        if self.process:
-            self.process.stop(self.stop_signal if orderly else None)
-        self.process = None
-
-    def processes(self):
-        """Everything whose cost is the server's."""
-        return [self.process]
-
-    def cpu(self):
-        return sum(process.cpu() for process in self.processes())
-
-    def memory(self, kind="Pss"):
-        """KiB of memory; as it stands, what processes share counts once."""
-        return sum(process.settled(kind) for process in self.processes())
-
-    def port(self, protocol):
-        return self.plain if protocol == "http1" else self.tls
-
-    def script(self, name, requests):
-        return self.bed.script(f"{self.name}-{name}", requests)
+from .server import Server
 
 
 class Nginx(Server):
@@ -275,6 +188,68 @@ class Envoy(Server):
                 },
             }],
         }}
+
+
+class Agentgateway(Server):
+    """An MCP gateway in Rust, here with a plain backend: it forwards, and reads no JSON-RPC."""
+
+    name, title, verifies = "agentgateway", "agentgateway, `jwtAuth`", True
+    # It samples its own allocations; without that it is cheaper.
+    environment = {"PPROF_ALLOC_SAMPLE_RATE": "0"}
+
+    def program(self):
+        found = shutil.which(os.environ.get("AGENTGATEWAY") or self.name)
+        return Path(found).absolute() if found else None
+
+    def arguments(self, directory):
+        file = directory / "agentgateway.json"
+        file.write_text(json.dumps(self.configuration()))
+        return [self.program(), "-f", file]
+
+    def configuration(self):
+        bed = self.bed
+        routes = [
+            {
+                "matches": [{"path": {"pathPrefix": "/.well-known/"}}],
+                "policies": {
+                    "directResponse": {"status": 200, "body": bed.metadata},
+                    "responseHeaderModifier": {"set": {"content-type": "application/json"}},
+                },
+            },
+            {
+                "matches": [{"path": {"pathPrefix": "/mcp"}}],
+                "policies": {"jwtAuth": {
+                    "mode": "strict",
+                    "issuer": bed.tenant["issuer"],
+                    "audiences": [bed.tenant["client_id"]],
+                    "jwks": json.dumps(bed.jwks),
+                }},
+                "backends": [{
+                    "host": f"127.0.0.1:{bed.upstream_port}",
+                    # It takes the token away; the others forward it.
+                    "policies": {"backendAuth": {"passthrough": {}}},
+                }],
+            },
+        ]
+        pair = {"cert": str(bed.certificate), "key": str(bed.key)}
+        return {
+            "config": {
+                "workerThreads": 1,
+                # An access log is written at `info`.
+                "logging": {"level": "error"},
+                # It listens on every address, and can only be told the port.
+                "enableIpv6": False,
+                "adminAddr": "127.0.0.1:0",
+                "statsAddr": "127.0.0.1:0",
+                "readinessAddr": "127.0.0.1:0",
+            },
+            "binds": [
+                {"port": self.plain, "listeners": [{"protocol": "HTTP", "routes": routes}]},
+                {"port": self.tls, "listeners": [
+                    {"protocol": "HTTPS", "tls": pair, "routes": routes},
+                ]},
+            ],
+        }
 
 
 class OldStack(Server):
@@ -462,4 +437,4 @@ class Direct(Server):
         return []
 
 
-ALL = [Nginx, HaProxy, Envoy, OldStack, Noop, Gateway]
+ALL = [Nginx, HaProxy, Envoy, Agentgateway, OldStack, Noop, Gateway]
