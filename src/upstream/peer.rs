@@ -6,9 +6,8 @@
 //!
 //! For a peer with authorities of its own Pingora makes a TLS configuration with each connection: it
 //! parses them again, and no session is resumed. A connector for each `ca_file` would make it once, and
-//! is not worth its price. It takes authorities as a path only, reads the file a second time, and panics
-//! when that is gone or broken by then; and it pools by itself, so that the limit on idle connections
-//! would hold for each `ca_file` instead of for all. Connections are kept, so few requests pay.
+//! is not worth its price: it takes authorities as a path only, reads the file a second time, and panics
+//! when that is gone or broken by then. Connections are kept, so few requests pay.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -108,8 +107,8 @@ impl Template {
             }
             Some(file) => match read_authorities(file) {
                 Ok(authorities) => {
-                    // Pingora's pool does not look at the authorities: without a group of their
-                    // own, a connection verified by others could be reused here.
+                    // The key of idle connections does not hold the authorities: without a group
+                    // of their own, a connection verified by others could be reused here.
                     let mut hasher = DefaultHasher::new();
                     authorities.hash(&mut hasher);
                     self.group_key = hasher.finish();
