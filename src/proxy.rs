@@ -9,6 +9,7 @@ mod answer;
 mod authenticate;
 mod body;
 mod call;
+mod deadline;
 mod demand;
 mod exchange;
 mod failure;

@@ -85,7 +85,7 @@ fuzz_target!(|data: &[u8]| {
     let dead = answer.windows(13).any(|text| text == b"HTTP/1.1 503 ");
     assert!(!dead, "the upstream counts as unreachable");
     let methods = requests.iter().map(|request| request.method.as_slice());
-    let Answer { finals, rest } = answers(&answer, methods);
+    let Answer { finals, rest, .. } = answers(&answer, methods);
     assert!(rest.is_empty(), "not an answer: {}", rest.escape_ascii());
     assert!(
         (arrived.len()..=requests.len()).contains(&finals),

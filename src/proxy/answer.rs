@@ -7,9 +7,8 @@ use http::{HeaderValue, header};
 use mcp_gateway_filters::{BodyPlan, Filter, HeaderEdit, Refusal, Response, Transform};
 use pingora::http::ResponseHeader;
 use pingora_core::{Error, ErrorType, protocols::http::ServerSession};
-use tokio::time::timeout;
 
-use super::{call::Call, failure::Failure};
+use super::{call::Call, deadline::within, failure::Failure};
 use crate::{respond, snapshot::Step};
 
 /// How long a client may refuse to take the next bytes where nobody has said it.
@@ -214,7 +213,7 @@ async fn bounded(
     limit: Duration,
     write: impl Future<Output = pingora_core::Result<()>>,
 ) -> Result<(), Failure> {
-    match timeout(limit, write).await {
+    match within(limit, write).await {
         Ok(written) => written.map_err(Failure::gone),
         Err(_) => Err(Failure::gone(Error::explain(
             ErrorType::WriteTimedout,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Method, header};
 use pingora_core::protocols::http::ServerSession;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::{deadline::until, failure::Failure};
 use crate::{ingress::BODY_UNEXPECTED, snapshot::Snapshot};
 
 /// The first allocation for a body that comes in pieces; what a client announces is not believed.
@@ -35,17 +35,17 @@ pub(super) async fn gather(
             .map_err(Failure::gone)?;
     }
     let limits = &snapshot.limits;
-    let begun = Instant::now();
+    let mut begun = None;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
         let received = first.len() + rest.len();
         let grace = Duration::from_secs((received / limits.body_rate.0.max(1)) as u64);
-        let read = timeout_at(
-            begun + limits.body_grace.0 + grace,
-            session.read_request_body(),
-        )
-        .await;
+        let deadline = || {
+            let begun = *begun.get_or_insert_with(Instant::now);
+            begun + limits.body_grace.0 + grace
+        };
+        let read = until(deadline, session.read_request_body()).await;
         let chunk = match read {
             Ok(Ok(Some(chunk))) => chunk,
             Ok(Ok(None)) => break,

@@ -24,7 +24,7 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
-use super::forward::RequestHead;
+use super::{deadline::within, forward::RequestHead};
 use idle::Idle;
 pub(super) use reader::Reader;
 use wire::Wire;
@@ -100,7 +100,7 @@ impl Leg {
             };
             let answer = tokio::select! {
                 biased;
-                answer = within(limit, upstream.head(&head.method)) => answer,
+                answer = in_time(limit, upstream.head(&head.method)) => answer,
                 gone = client.read_body_or_idle(true) => return Err(LegError::Gone(gone_error(gone))),
             };
             match answer {
@@ -193,7 +193,7 @@ async fn write(stream: &mut Stream, head: &RequestHead, body: &Bytes) -> Result<
         }
         stream.flush().await
     };
-    match timeout(WRITE_TIMEOUT, write).await {
+    match within(WRITE_TIMEOUT, write).await {
         Ok(written) => {
             written.map_err(|error| Error::because(ErrorType::WriteError, "to the backend", error))
         }
@@ -201,7 +201,7 @@ async fn write(stream: &mut Stream, head: &RequestHead, body: &Bytes) -> Result<
     }
 }
 
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+async fn in_time<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Elapsed> {
     match limit {
         Some(limit) => timeout(limit, work).await,
         None => Ok(work.await),

@@ -3,7 +3,7 @@
 //! One loop reads and writes in turn, so a client that does not read stops the upstream, and a
 //! client that leaves ends it at once. It knows nothing of MCP and does not choose who is asked.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
@@ -74,14 +74,14 @@ impl Pipe {
         let _open = self
             .is_stream
             .then(|| Open::count(call.metrics().streams().clone()));
-        let over = sleep(self.expires.unwrap_or_default());
+        let over = expired(self.expires);
         tokio::pin!(over);
         loop {
             let next = tokio::select! {
                 biased;
                 piece = self.upstream.piece() => read(piece)?,
                 gone = session.read_body_or_idle(true) => return Err(Failure::Gone(gone_error(gone))),
-                () = &mut over, if self.expires.is_some() => Next::Over,
+                () = &mut over => Next::Over,
                 _ = self.draining.wait_for(|draining| *draining), if self.is_stream => Next::Over,
             };
             match next {
@@ -181,8 +181,15 @@ impl Drop for Open {
 fn expiry(call: &Call, session: &ServerSession, head: &ResponseHeader) -> Option<Duration> {
     let identity = call.identity.as_deref()?;
     let listens = session.req_header().method == Method::GET && is_event_stream(head);
-    let left = identity.expires_at.saturating_sub(call.later());
-    listens.then(|| Duration::from_secs(left))
+    listens.then(|| Duration::from_secs(identity.expires_at.saturating_sub(call.later())))
+}
+
+/// Waits for as long as a token lives; for ever where none ends the stream.
+async fn expired(expires: Option<Duration>) {
+    match expires {
+        Some(left) => sleep(left).await,
+        None => pending().await,
+    }
 }
 
 fn is_event_stream(head: &ResponseHeader) -> bool {

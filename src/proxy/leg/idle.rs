@@ -2,7 +2,8 @@
 //!
 //! Pingora's pool has a task watch each connection that waits, and a request that takes one waits
 //! for that task to let it go. Here nobody watches: a connection is looked at when it is taken, and
-//! all are once a second, so that what a backend has closed does not stay.
+//! all are once a second, so that what a backend has closed or what has waited too long does not stay.
+//! Time is counted in these rounds: no clock is read for a request.
 //!
 //! INVARIANT: a connection is in exactly one shard or with exactly one request. Each thread has a
 //! shard of its own, which it asks first: threads rarely meet at a lock.
@@ -13,7 +14,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Waker},
     thread,
@@ -25,7 +26,7 @@ use parking_lot::Mutex;
 use pingora_core::protocols::Stream;
 use tokio::{
     io::{AsyncRead, ReadBuf},
-    time::{Instant, interval},
+    time::interval,
 };
 
 /// How often connections that have ended are looked for.
@@ -37,6 +38,8 @@ pub(super) struct Idle {
     hasher: RandomState,
     /// How many wait, in all shards.
     waiting: AtomicUsize,
+    /// How often all were looked at.
+    rounds: AtomicU64,
     limit: usize,
     sweeper: OnceLock<()>,
 }
@@ -45,19 +48,19 @@ type Shard = HashMap<u64, Vec<Waiting>, RandomState>;
 
 struct Waiting {
     io: Stream,
-    until: Instant,
+    /// The last round that leaves it here.
+    last: u64,
 }
 
 impl Waiting {
     /// Whether a request can be sent: the backend has neither closed the connection nor sent what
     /// nobody asked for. Costs no system call as long as nothing has come.
-    fn is_usable(&mut self, now: Instant) -> bool {
+    fn is_usable(&mut self) -> bool {
         let mut byte = [0];
         let mut context = Context::from_waker(Waker::noop());
-        now < self.until
-            && Pin::new(&mut self.io)
-                .poll_read(&mut context, &mut ReadBuf::new(&mut byte))
-                .is_pending()
+        Pin::new(&mut self.io)
+            .poll_read(&mut context, &mut ReadBuf::new(&mut byte))
+            .is_pending()
     }
 }
 
@@ -72,6 +75,7 @@ impl Idle {
                 .collect(),
             hasher,
             waiting: AtomicUsize::new(0),
+            rounds: AtomicU64::new(0),
             limit,
             sweeper: OnceLock::new(),
         })
@@ -79,26 +83,26 @@ impl Idle {
 
     /// Takes the connection that waited the least.
     pub(super) fn take(&self, key: u64) -> Option<Stream> {
-        let now = Instant::now();
         let own = self.own_shard();
         let (before, after) = self.shards.split_at(own);
         after
             .iter()
             .chain(before)
-            .find_map(|shard| self.take_from(shard, key, now))
+            .find_map(|shard| self.take_from(shard, key))
     }
 
-    fn take_from(&self, shard: &Mutex<Shard>, key: u64, now: Instant) -> Option<Stream> {
+    fn take_from(&self, shard: &Mutex<Shard>, key: u64) -> Option<Stream> {
         loop {
             let mut waiting = shard.lock().get_mut(&key)?.pop()?;
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            if waiting.is_usable(now) {
+            if waiting.is_usable() {
                 return Some(waiting.io);
             }
         }
     }
 
-    /// Keeps a connection for as long as `timeout`, unless there are too many.
+    /// Keeps a connection for as long as `timeout`, and up to two seconds more, unless there are too
+    /// many.
     pub(super) fn put(self: &Arc<Self>, key: u64, io: Stream, timeout: Duration) {
         self.sweeper.get_or_init(|| {
             tokio::spawn(sweep(Arc::downgrade(self)));
@@ -107,19 +111,23 @@ impl Idle {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let until = Instant::now() + timeout;
+        let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+        let last = self.rounds.load(Ordering::Relaxed) + seconds;
         if let Some(shard) = self.shards.get(self.own_shard()) {
-            let waiting = Waiting { io, until };
+            let waiting = Waiting { io, last };
             shard.lock().entry(key).or_default().push(waiting);
         }
     }
 
     /// Closes what has ended.
-    fn sweep(&self, now: Instant) {
+    fn sweep(&self) {
+        let round = self.rounds.fetch_add(1, Ordering::Relaxed) + 1;
         for shard in &self.shards {
             let mut ended = vec![];
             shard.lock().retain(|_, waiting| {
-                ended.extend(waiting.extract_if(.., |waiting| !waiting.is_usable(now)));
+                ended.extend(
+                    waiting.extract_if(.., |waiting| waiting.last < round || !waiting.is_usable()),
+                );
                 !waiting.is_empty()
             });
             self.waiting.fetch_sub(ended.len(), Ordering::Relaxed);
@@ -139,7 +147,7 @@ async fn sweep(idle: Weak<Idle>) {
         let Some(idle) = idle.upgrade() else {
             return;
         };
-        idle.sweep(Instant::now());
+        idle.sweep();
     }
 }
 
