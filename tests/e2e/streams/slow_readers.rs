@@ -98,8 +98,8 @@ async fn over_http_2() {
             let request = Http::Two
                 .mcp(&world, Method::POST, &token, None)
                 .json(&call(1, "large", &json!({})));
-            // The first use up the window of their one connection, so that what the others are
-            // sent has nowhere to go. Responses are held, unread, as long as the set is.
+            // Each may fill its own window in this process, and no more: however long the first
+            // take, the others find the same. Responses are held, unread, as long as the set is.
             clients.spawn(request.send());
             backends.spawn(flood(upstream.asked().await));
         }

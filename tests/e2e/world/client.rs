@@ -20,6 +20,9 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Authority, Gateway, PATIENCE};
 
+/// What a client takes of an answer over HTTP/2 before anybody reads it, in bytes.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
 /// A client of one gateway.
 pub(crate) struct Client {
     address: SocketAddr,
@@ -51,11 +54,18 @@ impl Client {
         } else {
             format!("http://{address}")
         };
+        let h2 = || {
+            builder()
+                .http2_prior_knowledge()
+                .http2_initial_stream_window_size(STREAM_WINDOW)
+                .build()
+                .unwrap()
+        };
         Self {
             address,
             base,
             http: builder().http1_only().build().unwrap(),
-            h2: tls.then(|| builder().http2_prior_knowledge().build().unwrap()),
+            h2: tls.then(h2),
         }
     }
 
