@@ -237,7 +237,16 @@ fn answer(bytes: &[u8], method: Option<&[u8]>) -> Option<(usize, u16, Option<Vec
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let mut lines = lines(&bytes[..end - 2])?.into_iter();
     let start = lines.next()?.strip_prefix(b"HTTP/1.1 ")?;
-    let status = std::str::from_utf8(start.get(..3)?).ok()?.parse().ok()?;
+    let (code, reason) = start.split_at_checked(3)?;
+    let printable = |byte: &u8| matches!(byte, b'\t' | 0x20..=0x7e);
+    let spaced = reason.is_empty() || reason.starts_with(b" ");
+    if !code.iter().all(u8::is_ascii_digit) || !spaced || !reason.iter().all(printable) {
+        return None;
+    }
+    let status = std::str::from_utf8(code).ok()?.parse().ok()?;
+    if !(100..=599).contains(&status) {
+        return None;
+    }
     let fields = lines.map(field).collect::<Option<Vec<_>>>()?;
     let head = Head {
         method: b"",
@@ -247,7 +256,8 @@ fn answer(bytes: &[u8], method: Option<&[u8]>) -> Option<(usize, u16, Option<Vec
     };
     let empty = method == Some(b"HEAD") || matches!(status, 100..200 | 204 | 304);
     let said = ["content-length", "transfer-encoding"].map(|name| head.values(name).count());
-    let framed = empty || said != [0, 0];
+    // A length that is none is wrong where no body follows, too.
+    let framed = head.body().is_some() && (empty || said != [0, 0]);
     let body = if empty { Body::Length(0) } else { head.body()? };
     match body.read(&bytes[end..]) {
         Read::Whole(length, content) => Some((end + length, status, framed.then_some(content))),
