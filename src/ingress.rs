@@ -20,7 +20,7 @@ use http::StatusCode;
 pub use body::{BodyScan, Framing};
 pub use client::{ClientAddress, contains};
 pub use frames::FrameScan;
-pub use head::{BODY_UNEXPECTED, check_fields, check_head};
+pub use head::{BODY_UNEXPECTED, check_fields, check_head, head_end};
 pub use limits::Limits;
 pub use pressure::{NO_MEMORY, Pressure, Watermark};
 pub use proxy_protocol::{NoPreface, Preface, parse_preface};

@@ -6,6 +6,24 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::{Framing, Limits, Refused, check_target, limits::MOST_FIELDS};
 
+/// Looks for the end of a head behind the first `searched` bytes, which were looked at before, and moves
+/// that mark; returns the length of the head.
+///
+/// The empty line counts without its carriage return, too: a head with bare line feeds would never end
+/// otherwise. Whoever reads it says what becomes of it.
+#[must_use]
+pub fn head_end(bytes: &[u8], searched: &mut usize) -> Option<usize> {
+    // The end may straddle two reads.
+    let from = searched.saturating_sub(3);
+    let fresh = bytes.get(from..).unwrap_or_default();
+    *searched = bytes.len();
+    memchr::memchr_iter(b'\n', fresh).find_map(|at| match fresh.get(at + 1..)? {
+        [b'\n', ..] => Some(from + at + 2),
+        [b'\r', b'\n', ..] => Some(from + at + 3),
+        _ => None,
+    })
+}
+
 /// Refuses an HTTP/1 request head that is not exactly one well-formed request.
 ///
 /// `head` ends with the empty line. Everything that decides where the body ends is checked here,
@@ -302,6 +320,23 @@ mod tests {
 
     fn fields(more: &str) -> String {
         format!("POST /mcp HTTP/1.1\r\nHost: a.test\r\n{more}\r\n")
+    }
+
+    #[test]
+    fn finds_the_end_of_a_head_however_it_comes() {
+        for (bytes, end) in [
+            ("a\r\nb\r\n\r\nbody\n\n", Some(8)),
+            ("a\n\nbody", Some(3)),
+            ("a\n\r\n", Some(4)),
+            ("a\r\n\r", None),
+            ("a\r\nb", None),
+        ] {
+            assert_eq!(head_end(bytes.as_bytes(), &mut 0), end, "{bytes:?}");
+            let mut searched = 0;
+            let piecemeal = (1..=bytes.len())
+                .find_map(|length| head_end(&bytes.as_bytes()[..length], &mut searched));
+            assert_eq!(piecemeal, end, "{bytes:?} byte by byte");
+        }
     }
 
     #[test]

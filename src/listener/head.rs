@@ -5,7 +5,7 @@ use pingora_core::server::ShutdownWatch;
 use tokio::time::{Instant, timeout_at};
 
 use super::wire::Wire;
-use crate::ingress::{Limits, Refused};
+use crate::ingress::{Limits, Refused, head_end};
 
 /// Reads the first bytes of an HTTP/2 client (RFC 9113 §3.4); false when it sends none or others.
 pub(super) async fn http2_preface(wire: &mut Wire) -> bool {
@@ -36,8 +36,16 @@ pub(super) async fn read_head(
     let mut until = Instant::now() + wait.0;
     let mut searched = 0;
     loop {
-        if let Some(length) = find_end(wire.ahead(), &mut searched, limits.head_size.0)? {
-            return Ok(Some(length));
+        let end = head_end(wire.ahead(), &mut searched);
+        if end.unwrap_or(wire.ahead().len()) > limits.head_size.0 {
+            return Err(Refused {
+                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                reason: "head_too_large",
+                description: "the request head is too large",
+            });
+        }
+        if end.is_some() {
+            return Ok(end);
         }
         let idle = wire.ahead().is_empty();
         let read = tokio::select! {
@@ -61,27 +69,4 @@ pub(super) async fn read_head(
             _ => return Ok(None),
         }
     }
-}
-
-/// Looks for the end of a head in what was not searched before.
-fn find_end(buffer: &[u8], searched: &mut usize, limit: usize) -> Result<Option<usize>, Refused> {
-    // The end may straddle two reads.
-    let from = searched.saturating_sub(3);
-    let fresh = buffer.get(from..).unwrap_or_default();
-    *searched = buffer.len();
-    // The empty line counts without its carriage return, too: a head with bare line feeds would
-    // never end otherwise, and is refused as soon as it does.
-    let end = memchr::memchr_iter(b'\n', fresh).find_map(|at| match fresh.get(at + 1..)? {
-        [b'\n', ..] => Some(from + at + 2),
-        [b'\r', b'\n', ..] => Some(from + at + 3),
-        _ => None,
-    });
-    if end.unwrap_or(buffer.len()) > limit {
-        return Err(Refused {
-            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            reason: "head_too_large",
-            description: "the request head is too large",
-        });
-    }
-    Ok(end)
 }

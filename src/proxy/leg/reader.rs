@@ -14,7 +14,7 @@ use pingora::http::ResponseHeader;
 use pingora_core::{BError, Error, ErrorType, OrErr as _, protocols::Stream};
 
 use crate::{
-    ingress::{BodyScan, Framing},
+    ingress::{BodyScan, Framing, head_end},
     io::poll_piece,
 };
 
@@ -94,7 +94,7 @@ impl Reader {
         let mut bytes = std::mem::take(&mut self.ahead);
         let mut searched = 0;
         loop {
-            let end = find_end(&bytes, &mut searched);
+            let end = head_end(&bytes, &mut searched);
             if end.unwrap_or(bytes.len()) > HEAD_LIMIT {
                 return Err(invalid("the head of the answer is too large"));
             }
@@ -214,20 +214,6 @@ impl Reader {
 #[expect(clippy::unnecessary_box_returns, reason = "Pingora's errors are boxed")]
 fn invalid(why: &'static str) -> BError {
     Error::explain(ErrorType::InvalidHTTPHeader, why)
-}
-
-/// Looks for the end of a head in what was not searched before; bare line feeds count, as they do
-/// for the parser.
-fn find_end(bytes: &[u8], searched: &mut usize) -> Option<usize> {
-    // The end may straddle two reads.
-    let from = searched.saturating_sub(3);
-    let fresh = bytes.get(from..).unwrap_or_default();
-    *searched = bytes.len();
-    memchr::memchr_iter(b'\n', fresh).find_map(|at| match fresh.get(at + 1..)? {
-        [b'\n', ..] => Some(from + at + 2),
-        [b'\r', b'\n', ..] => Some(from + at + 3),
-        _ => None,
-    })
 }
 
 /// Parses one head. Values are not copied; names lose their case, which says nothing (RFC 9110 §5.1).
