@@ -83,7 +83,11 @@ fuzz_target!(|data: &[u8]| {
     };
     // The judge always answers: no client's bytes may make it look dead for the others.
     let dead = answer.windows(13).any(|text| text == b"HTTP/1.1 503 ");
-    assert!(!dead, "the upstream counts as unreachable");
+    assert!(
+        !dead,
+        "the upstream counts as unreachable: {}",
+        answer.escape_ascii()
+    );
     let methods = requests.iter().map(|request| request.method.as_slice());
     let Answer { finals, rest, .. } = answers(&answer, methods);
     assert!(rest.is_empty(), "not an answer: {}", rest.escape_ascii());
@@ -178,7 +182,7 @@ fn start(upstream: SocketAddr) -> (SocketAddr, Running) {
          sessions: {{ keys: [{{ env: SESSION_KEY }}] }}\n\
          upstreams: {{ judge: {{ backends: [\"{upstream}\"], \
            connect_timeout: 1m, \
-           health_check: {{ path: /judge-health, interval: 1h, timeout: 1m }} }} }}\n\
+           health_check: {{ path: /judge-health, expect: success, interval: 1h, timeout: 1m }} }} }}\n\
          routes:\n  \
          - path: /*\n    filters: [{{ proxy: {{ upstream: judge }} }}]\n  \
          - path: /hello\n    filters: [{{ respond: {{ status: 200, text: hello }} }}]\n"
