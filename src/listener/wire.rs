@@ -140,9 +140,7 @@ impl Wire {
         }
         Poll::Pending
     }
-}
 
-impl Wire {
     /// Waits until TLS holds nothing, unless there is room for `length` more bytes beside what it
     /// holds; returns how many may be written.
     fn poll_room(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {

@@ -103,7 +103,10 @@ pub(super) fn request_head(
         match bearer_token(value) {
             // Its case does not matter (RFC 9110 §11.1), and yet ToolHive takes `Bearer` only.
             Some(token) if *name == header::AUTHORIZATION => {
-                head.field_of_two(name.as_str(), BEARER, token);
+                head.field_with(name.as_str(), |head| {
+                    head.extend_from_slice(BEARER);
+                    head.extend_from_slice(token);
+                });
             }
             _ => head.field(name.as_str(), value.as_bytes()),
         }
@@ -165,37 +168,31 @@ impl HeadWriter {
     }
 
     fn field(&mut self, name: &str, value: &[u8]) {
-        self.field_of_two(name, b"", value);
+        self.field_with(name, |head| head.extend_from_slice(value));
     }
 
-    /// Writes a field whose value has two parts.
-    fn field_of_two(&mut self, name: &str, first: &[u8], second: &[u8]) {
+    /// Writes a field whose value is written by `value`.
+    fn field_with(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>)) {
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(b": ");
-        self.0.extend_from_slice(first);
-        self.0.extend_from_slice(second);
+        value(&mut self.0);
         self.0.extend_from_slice(b"\r\n");
     }
 
     /// Writes a field that is an address.
     fn address(&mut self, name: &str, address: IpAddr) {
-        let IpAddr::V4(v4) = address else {
+        let IpAddr::V4(address) = address else {
             return self.field(name, address.to_string().as_bytes());
         };
-        // `Display` pads, which takes as long as all the rest of the head.
-        let mut text = [0; "255.255.255.255".len()];
-        let mut length = 0;
-        for octet in v4.octets() {
-            let mut digits = itoa::Buffer::new();
-            let dot: &[u8] = if length == 0 { b"" } else { b"." };
-            for byte in dot.iter().chain(digits.format(octet).as_bytes()) {
-                if let Some(at) = text.get_mut(length) {
-                    *at = *byte;
-                    length += 1;
+        // `Display` pads, which takes half as long as all the rest of the head.
+        self.field_with(name, |head| {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    head.push(b'.');
                 }
+                head.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
             }
-        }
-        self.field(name, text.get(..length).unwrap_or_default());
+        });
     }
 
     fn end(mut self) -> Bytes {

@@ -6,7 +6,7 @@
 //! Time is counted in these rounds: no clock is read for a request.
 //!
 //! INVARIANT: a connection is in exactly one shard or with exactly one request. Each thread has a
-//! shard of its own, which it asks first: threads rarely meet at a lock.
+//! shard that it asks first, so that threads seldom meet at a lock.
 
 use std::{
     collections::HashMap,
